@@ -1,0 +1,259 @@
+//! Decides, writes under the fence, remembers: in that order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use store::Fence;
+use store::deploys::{self, Event, Status, Step};
+use store::outbox::outbox_append;
+use store::releases::{self, NewRelease, Release};
+use types::{Code, Entropy, Mutation, OperationId, Problem, ReleaseId, TraceId};
+
+use super::error::{error_object, is_final};
+use super::{Spec, State, Verdict, base_files, check, deploy_problem, materialise, urls};
+use crate::kit::ActorError;
+use crate::{Deps, project};
+
+const ACTIVATE_SECS_MAX: u64 = 20;
+
+pub(super) async fn load(deps: &Arc<Deps>, id: OperationId, fence: Fence) -> Result<State, ActorError> {
+    let absent = || Problem::new(Code::OperationNotFound, format!("no operation {id}"));
+    let operation = deploys::operation_find(&deps.store, id).await?.ok_or_else(absent)?;
+    let plan = deploys::plan_find(&deps.store, operation.plan).await?.ok_or_else(absent)?;
+    Ok(State { operation, plan, fence })
+}
+
+/// Starts the operation, once, and takes it as far as it gets.
+pub(super) async fn commit(deps: &Arc<Deps>, state: &mut State, trace: TraceId) -> Result<(), ActorError> {
+    if matches!(state.operation.status, Status::Planning | Status::Uploading) {
+        let now = deps.clock.now();
+        if state.plan.expires_at <= now {
+            let problem = deploy_problem(Code::PlanNotFound, "plan", "the plan has expired");
+            return Err(problem.mutation(Mutation::NotStarted).into());
+        }
+        let mut step = Step::new(state.operation.status, Event::Committed, now);
+        step.trace = Some(trace);
+        step.events = vec![phase("validate", "started")];
+        state.operation.trace = Some(trace);
+        write(deps, state, step, None).await?;
+    }
+    advance(deps, state).await
+}
+
+/// Goes on until the operation ends or something has to wait.
+pub(super) async fn advance(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
+    loop {
+        match state.operation.status {
+            Status::Committing => validate(deps, state).await?,
+            Status::Staging => stage(deps, state).await?,
+            Status::Activating | Status::ActivationPending => {
+                activate(deps, state).await?;
+                if state.operation.status == Status::ActivationPending {
+                    return Ok(());
+                }
+            }
+            // Waits for a commit, or has ended. Nothing of this version makes the states in between.
+            Status::Planning
+            | Status::Uploading
+            | Status::Gating
+            | Status::Migrating
+            | Status::SchemaSettling
+            | Status::Ready
+            | Status::Failed
+            | Status::RolledBack
+            | Status::NeedsRepair => return Ok(()),
+        }
+    }
+}
+
+async fn validate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
+    let spec = spec(state)?;
+    let now = deps.clock.now();
+    match check(deps, &state.plan, &spec).await? {
+        Verdict::Refused(problem) => fail(deps, state, "validate", &problem).await,
+        Verdict::Go => {
+            let mut step = Step::new(Status::Committing, Event::Validated, now);
+            step.events = vec![phase("validate", "done"), phase("stage", "started")];
+            write(deps, state, step, None).await
+        }
+        Verdict::Noop(active) => {
+            let live = release(deps, active).await?;
+            let mut step = Step::new(Status::Committing, Event::FoundNoop, now);
+            step.events = vec![phase("validate", "done")];
+            finish(deps, state, step, &live).await
+        }
+    }
+}
+
+/// Writes the release with its files. Invisible, so a crash right after it costs nothing.
+async fn stage(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
+    let spec = spec(state)?;
+    let base = base_files(&deps.store, state.plan.base_release).await?;
+    let live = match state.plan.active_release {
+        same if same == state.plan.base_release => base.clone(),
+        other => base_files(&deps.store, other).await?,
+    };
+    let files: Vec<_> = materialise(&base, spec.site.as_ref(), &live).into_values().collect();
+    let now = deps.clock.now();
+    let release = NewRelease {
+        id: ReleaseId::new(&*deps.entropy),
+        project: state.plan.project,
+        parent: state.plan.base_release,
+        operation: state.operation.id,
+        plan: state.plan.id,
+        digest: state.plan.digest.clone(),
+        deployment_id: deployment_id(now, &*deps.entropy),
+        created_by: state.plan.created_by.clone(),
+        created_at: now,
+    };
+    let mut step = Step::new(Status::Staging, Event::Staged, now);
+    step.target_release = Some(release.id);
+    step.events = vec![phase("stage", "done"), phase("activate", "started")];
+
+    let mut tx = deps.store.fenced(&state.fence).await?;
+    releases::release_stage(&mut tx, &release, &files).await?;
+    let status = deploys::operation_step(&mut tx, state.operation.id, &step).await?;
+    tx.commit().await?;
+
+    state.operation.status = status;
+    state.operation.target_release = Some(release.id);
+    tracing::info!(operation.id = %state.operation.id, release.id = %release.id, files = files.len(), "release staged");
+    Ok(())
+}
+
+/// Asks the project's actor to move its pointer. The rows, not the answer, say whether it did.
+async fn activate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
+    let operation = state.operation.id;
+    let target = state
+        .operation
+        .target_release
+        .ok_or_else(|| store::StoreError::Corrupt(format!("operation {operation} activates nothing")))?;
+    let request = project::Request::Activate { release: target, operation };
+    let asked = deps
+        .actors()
+        .project
+        .call(state.plan.project, request, Duration::from_secs(ACTIVATE_SECS_MAX))
+        .await
+        .err();
+    let staged = release(deps, target).await?;
+    let from = state.operation.status;
+    if matches!(staged.status.as_str(), "active" | "superseded") {
+        let mut step = Step::new(from, Event::Activated, deps.clock.now());
+        step.events = vec![phase("activate", "done")];
+        return finish(deps, state, step, &staged).await;
+    }
+    let problem = match asked {
+        Some(ActorError::Refused(problem)) if is_final(problem.code) => {
+            return fail(deps, state, "activate", &problem).await;
+        }
+        Some(e) => {
+            tracing::warn!(operation.id = %operation, error = &e as &dyn std::error::Error, "activation put off");
+            deploy_problem(Code::ActivationFailed, "activate", "the release could not be made live yet")
+        }
+        None => deploy_problem(Code::ActivationFailed, "activate", "the release is not live yet"),
+    };
+    let problem = problem.mutation(Mutation::Committed);
+    let mut step = Step::new(from, Event::ActivationDeferred, deps.clock.now());
+    step.error = Some(error_object(&problem, &state.operation));
+    step.events = vec![phase("activate", "failed")];
+    write(deps, state, step, None).await
+}
+
+/// The step into `ready`.
+async fn finish(
+    deps: &Arc<Deps>,
+    state: &mut State,
+    mut step: Step,
+    release: &Release,
+) -> Result<(), ActorError> {
+    let live = releases::live_project_find(&deps.store, state.plan.project).await?;
+    let live = live.ok_or(store::StoreError::NotFound("project"))?;
+    let urls = urls(deps, &live, release).await?;
+    step.release = Some(release.id);
+    step.events.push(phase("ready", "done"));
+    step.events.push(json!({ "type": "ready", "releaseId": release.id, "urls": urls }));
+    step.urls = Some(urls);
+    write(deps, state, step, None).await
+}
+
+/// The step into `failed`. A release that was staged never goes live.
+async fn fail(
+    deps: &Arc<Deps>,
+    state: &mut State,
+    during: &str,
+    problem: &Problem,
+) -> Result<(), ActorError> {
+    let mut step = Step::new(state.operation.status, Event::Failed, deps.clock.now());
+    step.error = Some(error_object(problem, &state.operation));
+    step.events = vec![phase(during, "failed")];
+    write(deps, state, step, state.operation.target_release).await
+}
+
+/// Writes a step, then remembers it. `failed` is a staged release that must not go live any more.
+async fn write(
+    deps: &Arc<Deps>,
+    state: &mut State,
+    step: Step,
+    failed: Option<ReleaseId>,
+) -> Result<(), ActorError> {
+    let id = state.operation.id;
+    let mut tx = deps.store.fenced(&state.fence).await?;
+    if let Some(release) = failed {
+        releases::release_fail(&mut tx, release).await?;
+    }
+    let status = deploys::operation_step(&mut tx, id, &step).await?;
+    if step.event == Event::Committed {
+        // Whoever waits may give up and this node may die: the relay starts it again.
+        outbox_append(tx.tx(), "deploy.step", json!({ "id": id })).await?;
+    }
+    tx.commit().await?;
+
+    state.operation.status = status;
+    tracing::info!(operation.id = %id, from = step.from.as_str(), to = status.as_str(), "operation moved");
+    Ok(())
+}
+
+async fn release(deps: &Arc<Deps>, id: ReleaseId) -> Result<Release, ActorError> {
+    let found = releases::release_find(&deps.store, id).await?;
+    Ok(found.ok_or(store::StoreError::NotFound("release"))?)
+}
+
+fn spec(state: &State) -> Result<Spec, ActorError> {
+    serde_json::from_value(state.plan.spec.clone())
+        .map_err(|e| store::StoreError::Corrupt(format!("spec of plan {}: {e}", state.plan.id)).into())
+}
+
+fn phase(phase: &str, status: &str) -> Value {
+    json!({ "type": "commit.phase", "phase": phase, "status": status })
+}
+
+/// `dpl_<base 36 milliseconds>_<6 hex digits>`.
+fn deployment_id(now: DateTime<Utc>, entropy: &dyn Entropy) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut rest = now.timestamp_millis().unsigned_abs();
+    let mut time = Vec::new();
+    while rest > 0 {
+        time.push(char::from(DIGITS[(rest % 36) as usize]));
+        rest /= 36;
+    }
+    let random = hex::encode(&entropy.secret()[..3]);
+    format!("dpl_{}_{random}", time.iter().rev().collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use types::OsEntropy;
+
+    use super::*;
+
+    #[test]
+    fn a_deployment_id_is_one_that_hosts_can_carry() {
+        let now = DateTime::from_timestamp_millis(1_764_000_000_000).unwrap();
+        let id = deployment_id(now, &OsEntropy);
+        let hosts = sites::Hosts::new("http", "localhost", Some(4020));
+        let host = hosts.deployment_url(&id).replace("http://", "");
+        assert_eq!(hosts.parse(&host), sites::SiteHost::Deployment(id));
+    }
+}

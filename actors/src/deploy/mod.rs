@@ -1,0 +1,75 @@
+//! Owns deploy operations: validate, stage, activate, ready.
+//!
+//! Each step is one fenced transaction that compares and sets the operation's status and appends its events, so a crash
+//! leaves a row that says exactly what comes next, and [`Request::Step`] goes on from there. Nothing is visible before
+//! `activating`; going live is one pointer move of the project's actor, which refuses when another release went live
+//! since the plan. A step that cannot be done now is left for the sweep; one that can never be done ends the operation
+//! as `failed` with the reason on the row.
+
+mod canonical;
+mod check;
+mod error;
+mod handlers;
+mod materialise;
+mod spec;
+mod sweep;
+
+use std::sync::Arc;
+
+use store::Fence;
+use store::deploys::{Operation, Plan};
+use types::{OperationId, TraceId};
+use uuid::Uuid;
+
+use crate::Deps;
+use crate::kit::{ActorError, Kind};
+
+pub use canonical::digest;
+pub use check::{Verdict, base_files, check, urls};
+pub use error::deploy_problem;
+pub use materialise::{FileChange, Files, SiteDiff, materialise, site_diff};
+pub use spec::{Anchor, Base, Content, SiteChange, Spec};
+pub use sweep::{orphans_sweep, uploads_sweep};
+
+pub struct Deploy;
+
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub enum Request {
+    /// Starts the operation of a plan and takes it as far as it gets. A no-op once it was started.
+    Commit { trace: TraceId },
+    /// Tries again what could not be done before.
+    Resume { trace: TraceId },
+    /// Goes on from what the rows say.
+    Step,
+}
+
+/// An operation and its plan.
+pub struct State {
+    pub(super) operation: Operation,
+    pub(super) plan: Plan,
+    pub(super) fence: Fence,
+}
+
+impl Kind for Deploy {
+    const NAME: &'static str = "deploy";
+    type Key = OperationId;
+    type Request = Request;
+    type Reply = ();
+    type State = State;
+
+    fn entity(key: OperationId) -> Uuid {
+        key.0
+    }
+    fn key(entity: Uuid) -> OperationId {
+        OperationId(entity)
+    }
+    async fn load(deps: &Arc<Deps>, key: OperationId, fence: Fence) -> Result<State, ActorError> {
+        handlers::load(deps, key, fence).await
+    }
+    async fn handle(deps: &Arc<Deps>, state: &mut State, request: Request) -> Result<(), ActorError> {
+        match request {
+            Request::Commit { trace } => handlers::commit(deps, state, trace).await,
+            Request::Resume { .. } | Request::Step => handlers::advance(deps, state).await,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use chain::asset::usdc;
+use chain::lane::{Slot, sign, transfer_with_authorization};
+use chain::rpc::{ChainRpc, Fees};
+use store::ledger::{AccountRef, Currency};
+use store::payments::{PaymentRow, PaymentState};
+use types::UsdMicros;
+
+use crate::testing::{NETWORK, PRICE, World, eventually, key};
+
+/// Anybody may submit a signed authorisation and pay the gas.
+async fn submit_as_stranger(world: &World, payment: &PaymentRow) {
+    let authorization = chain::x402::wire::Authorization {
+        from: payment.key.payer,
+        to: payment.pay_to,
+        value: payment.amount,
+        valid_after: payment.valid_after.unsigned_abs(),
+        valid_before: payment.valid_before.unsigned_abs(),
+        nonce: payment.key.nonce,
+    };
+    let asset = usdc(NETWORK).address;
+    let effect = transfer_with_authorization(asset, &authorization, &payment.signature).unwrap();
+    let fees = Fees { max_fee_per_gas: 9_000_000, max_priority_fee_per_gas: 9_000_000 };
+    let slot = Slot { network: NETWORK, nonce: 0, gas_limit: 90_000, fees };
+    let signed = sign(&effect.at(slot), &key(66)).await.unwrap();
+    world.chain.send_raw(&signed.raw).await.unwrap();
+}
+
+// A01, A02, A10. Goal: one credit, whatever is repeated. Method: push at every stage, several at once.
+#[tokio::test]
+async fn a_payment_is_credited_once_however_often_it_is_pushed() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let payment = world.present(&key(1), PRICE).await;
+    tokio::join!(node.step(payment.id), node.step(payment.id), node.step(payment.id));
+    assert_eq!(world.chain.pooled(), 1);
+    // Sent is no evidence.
+    node.tick().await;
+    node.step(payment.id).await;
+    assert_eq!(world.payment(payment.id).await.state, PaymentState::Settling);
+
+    world.chain.mine();
+    node.drive(&world, payment.id, PaymentState::Credited).await;
+    for _ in 0..3 {
+        node.tick().await;
+        tokio::join!(node.step(payment.id), node.step(payment.id));
+    }
+    let credited = world.payment(payment.id).await;
+    assert_eq!((credited.credits, credited.block_number), (1, Some(1)));
+    assert_eq!(credited.response.as_ref().unwrap()["tier"], "prototype");
+    assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros(-PRICE.0));
+    let (_, exposure) = AccountRef::exposure(NETWORK);
+    assert_eq!(world.balance(exposure.clone()).await, PRICE);
+
+    // B05: the exposure ends with finality, 20 blocks below the head.
+    for _ in 0..22 {
+        world.chain.mine();
+    }
+    let finalized = async || {
+        node.tick().await;
+        world.payment(payment.id).await.finalized_at.is_some()
+    };
+    assert!(eventually(finalized).await);
+    assert_eq!(world.balance(exposure).await, UsdMicros::ZERO);
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
+// A14, A27. Goal: a stranger submitting the authorisation first changes nothing. Method: submit it before our lane does.
+#[tokio::test]
+async fn an_authorisation_that_a_stranger_submits_is_credited_all_the_same() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let payment = world.present(&key(1), PRICE).await;
+    submit_as_stranger(&world, &payment).await;
+    world.chain.mine();
+    // Before the watcher has scanned, the lane's refusal is no verdict.
+    node.step(payment.id).await;
+    assert_eq!(world.payment(payment.id).await.state, PaymentState::Verified);
+    node.drive(&world, payment.id, PaymentState::Credited).await;
+    assert!(world.store.chain_txs_of_intent(payment.id.0).await.unwrap().is_empty());
+    let suspense = AccountRef::suspense(NETWORK);
+    assert_eq!(world.balance(suspense).await, UsdMicros::ZERO);
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
+// A12, A16, B19. Goal: failure and expiry are what the chain shows, on the chain's time. Method: an empty wallet; then
+// our clock past the window with the chain's before it; then the chain's past it as well.
+#[tokio::test]
+async fn only_the_chain_says_that_a_payment_failed_or_expired() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let empty = world.present_unfunded(&key(1), PRICE).await;
+    node.step(empty.id).await;
+    let failed = world.payment(empty.id).await;
+    assert_eq!(failed.state, PaymentState::Failed);
+    assert_eq!(failed.failure.unwrap().code, "insufficient_funds");
+
+    let late = world.present(&key(2), PRICE).await;
+    world.chain.fail_send(chain::fake::SendFault::Lost);
+    node.step(late.id).await;
+    world.advance_secs(100_000);
+    world.chain.mine();
+    node.tick().await;
+    node.step(late.id).await;
+    assert_eq!(world.payment(late.id).await.state, PaymentState::Settling, "our clock is no evidence");
+    world.chain.skip_secs(320);
+    world.chain.mine();
+    node.drive(&world, late.id, PaymentState::Expired).await;
+    let customer = AccountRef::customer(late.account, Currency::TestUsd);
+    assert_eq!(world.balance(customer).await, UsdMicros::ZERO);
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
+// B05. Goal: above the limit nothing is credited below its level. Method: 26 dollars, block by block.
+#[tokio::test]
+async fn a_large_payment_waits_for_a_safe_block() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let payment = world.present(&key(1), UsdMicros(26_000_000)).await;
+    node.step(payment.id).await;
+    world.chain.mine();
+    for _ in 0..9 {
+        node.tick().await;
+        node.step(payment.id).await;
+        assert_eq!(world.payment(payment.id).await.state, PaymentState::Settling);
+        world.chain.mine();
+    }
+    world.chain.mine();
+    node.drive(&world, payment.id, PaymentState::Credited).await;
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}

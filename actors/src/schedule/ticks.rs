@@ -1,0 +1,195 @@
+//! Each loop: what it does and how often.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use types::{Network, WatcherId};
+
+use crate::kit::ActorError;
+use crate::{Deps, chain_watcher, deploy, payment, project, wallet};
+
+type Work = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ActorError>> + Send>> + Send + Sync>;
+
+/// One loop.
+pub(super) struct Tick {
+    pub name: &'static str,
+    pub every: Duration,
+    work: Work,
+    running: AtomicBool,
+}
+
+/// Ends the run however it ended, a panic included.
+struct Running<'a>(&'a AtomicBool);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Tick {
+    fn new<F, R>(name: &'static str, every_secs: u64, deps: &Arc<Deps>, work: F) -> Self
+    where
+        F: Fn(Arc<Deps>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), ActorError>> + Send + 'static,
+    {
+        let deps = deps.clone();
+        Self {
+            name,
+            every: Duration::from_secs(every_secs),
+            work: Box::new(move || Box::pin(work(deps.clone()))),
+            running: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs once, unless the previous run has not ended.
+    pub async fn run(&self) {
+        if self.running.swap(true, Ordering::SeqCst) {
+            tracing::debug!(tick = self.name, "the previous tick is still running");
+            return;
+        }
+        let _running = Running(&self.running);
+        if let Err(e) = (self.work)().await {
+            // Each loop is a second chance for what failed elsewhere, so the next tick is its own.
+            tracing::debug!(tick = self.name, error = &e as &dyn std::error::Error, "tick failed");
+        }
+    }
+}
+
+/// Rows that one sweep looks at; the next sweep takes the rest.
+const SWEEP_ROWS_MAX: i64 = 500;
+/// Transfers that one run of the sealer takes.
+const SEAL_ROWS_MAX: i64 = 5_000;
+/// Databases of a cell that wait for their project: a burst of provisioning takes this many at once.
+const WARM_SLOTS: usize = 6;
+/// A watcher or a lane that takes longer is asked again; it goes on with what it is doing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// All loops of a node. Each runs on every node: claims, locks and `skip locked` see to it that the work is done once.
+pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
+    let mut ticks: Vec<Tick> = deps.chains.0.keys().map(|network| watcher(*network, deps)).collect();
+    ticks.extend([
+        Tick::new("lanes", 5, deps, lanes),
+        Tick::new("payments", 5, deps, payments),
+        Tick::new("deploys", 5, deps, deploys),
+        Tick::new("projects", 5, deps, projects),
+        Tick::new("sealer", 5, deps, seal),
+        Tick::new("warm pool", 1, deps, warm_pool),
+        Tick::new("expiry", 60, deps, expire),
+        Tick::new("uploads", 60, deps, uploads),
+        Tick::new("orphans", 3600, deps, orphans),
+    ]);
+    ticks
+}
+
+/// One per network, so that a slow chain does not hold up another.
+fn watcher(network: Network, deps: &Arc<Deps>) -> Tick {
+    Tick::new("watcher", 1, deps, move |deps| async move {
+        let watcher = &deps.actors().chain_watcher;
+        watcher.call(WatcherId::of(network), chain_watcher::Request::Tick, ANSWER_WITHIN).await.map(drop)
+    })
+}
+
+async fn lanes(deps: Arc<Deps>) -> Result<(), ActorError> {
+    let steps = wallet::lanes(&deps).into_iter().map(|(lane, ..)| {
+        let wallet = &deps.actors().wallet;
+        wallet.call(lane, wallet::Request::Step, ANSWER_WITHIN)
+    });
+    for outcome in futures::future::join_all(steps).await {
+        outcome?;
+    }
+    Ok(())
+}
+
+async fn payments(deps: Arc<Deps>) -> Result<(), ActorError> {
+    for id in deps.store.payments_unfinished(SWEEP_ROWS_MAX).await? {
+        deps.actors().payment.hint(id, payment::Request::Step);
+    }
+    Ok(())
+}
+
+async fn deploys(deps: Arc<Deps>) -> Result<(), ActorError> {
+    for id in store::deploys::unfinished(&deps.store, deps.clock.now(), SWEEP_ROWS_MAX).await? {
+        deps.actors().deploy.hint(id, deploy::Request::Step);
+    }
+    Ok(())
+}
+
+async fn projects(deps: Arc<Deps>) -> Result<(), ActorError> {
+    for id in store::projects::unfinished(&deps.store, SWEEP_ROWS_MAX).await? {
+        deps.actors().project.hint(id, project::Request::Step);
+    }
+    Ok(())
+}
+
+async fn seal(deps: Arc<Deps>) -> Result<(), ActorError> {
+    let limit = SEAL_ROWS_MAX;
+    while store::ledger::seal(&deps.store, deps.clock.now(), limit).await? == limit.unsigned_abs() {}
+    Ok(())
+}
+
+async fn warm_pool(deps: Arc<Deps>) -> Result<(), ActorError> {
+    project::pool::fill(&deps, WARM_SLOTS).await;
+    Ok(())
+}
+
+async fn expire(deps: Arc<Deps>) -> Result<(), ActorError> {
+    deps.store.requests_expire(deps.clock.now(), SWEEP_ROWS_MAX).await?;
+    Ok(())
+}
+
+async fn uploads(deps: Arc<Deps>) -> Result<(), ActorError> {
+    deploy::uploads_sweep(&deps).await.map(drop)
+}
+
+async fn orphans(deps: Arc<Deps>) -> Result<(), ActorError> {
+    deploy::orphans_sweep(&deps).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    fn slow(started: Arc<AtomicU32>) -> Tick {
+        let work = move || {
+            started.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async {
+                tokio::task::yield_now().await;
+                Ok(())
+            }) as Pin<Box<dyn Future<Output = Result<(), ActorError>> + Send>>
+        };
+        Tick {
+            name: "slow",
+            every: Duration::from_secs(1),
+            work: Box::new(work),
+            running: AtomicBool::new(false),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tick_skips_while_the_one_before_is_running_and_only_then() {
+        let started = Arc::new(AtomicU32::new(0));
+        let tick = slow(started.clone());
+        tokio::join!(tick.run(), tick.run());
+        assert_eq!(started.load(Ordering::SeqCst), 1);
+        tick.run().await;
+        assert_eq!(started.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_tick_that_panicked_runs_again() {
+        let tick = Arc::new(Tick {
+            name: "bad",
+            every: Duration::from_secs(1),
+            work: Box::new(|| Box::pin(async { panic!("a bug") })),
+            running: AtomicBool::new(false),
+        });
+        let first = tick.clone();
+        assert!(tokio::spawn(async move { first.run().await }).await.is_err());
+        assert!(!tick.running.load(Ordering::SeqCst));
+    }
+}

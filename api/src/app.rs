@@ -1,0 +1,104 @@
+//! Puts routes and layers together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{FromRef, Request, State};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use plane::Plane;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use crate::{extract, layers, routes};
+
+/// What every handler may use.
+#[derive(Clone, FromRef)]
+pub struct AppState {
+    pub plane: Plane,
+    pub config: Arc<ApiConfig>,
+}
+
+/// Limits and documents of the HTTP side.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    pub body_bytes_max: usize,
+    pub timeout_secs: u64,
+    /// Requests served at once; more are told to come back.
+    pub concurrent_max: usize,
+    /// Believe the last entry of `X-Forwarded-For`: only behind a proxy that writes it.
+    pub trust_forwarded_for: bool,
+    /// The OpenAPI document, made from the catalogue.
+    pub openapi: Value,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 6 * 1024 * 1024,
+            timeout_secs: 60,
+            concurrent_max: 1024,
+            trust_forwarded_for: false,
+            openapi: Value::Null,
+        }
+    }
+}
+
+/// The API and the sites, told apart by the request's host.
+#[derive(Clone)]
+struct Front {
+    plane: Plane,
+    api: Router,
+    sites: Router,
+}
+
+/// The whole server.
+pub fn router(plane: Plane, config: ApiConfig) -> Router {
+    let state = AppState { plane: plane.clone(), config: Arc::new(config) };
+    let api = api_layers(routes::all().with_state(state.clone()), &state.config);
+    let sites = routes::sites::routes().with_state(state);
+    outer_layers(Router::new().fallback(by_host).with_state(Front { plane, api, sites }))
+}
+
+/// For every host. Here layers are written innermost first, because each wraps what is above it.
+fn outer_layers(router: Router) -> Router {
+    router
+        // Inside the envelope, so that a panic is answered with one.
+        .layer(from_fn(layers::panics_caught))
+        // Outermost: whatever fails below gets its trace id and its envelope here.
+        .layer(from_fn(layers::traced))
+}
+
+/// For the API host only: sites stream, and set their own headers.
+fn api_layers(router: Router, config: &ApiConfig) -> Router {
+    router
+        // Innermost: handlers and the replay rule need the bytes; nothing is read of a request that was shed.
+        .layer(from_fn_with_state(config.body_bytes_max, layers::buffered))
+        // Around the body, so that a trickling upload ends too.
+        .layer(from_fn_with_state(Duration::from_secs(config.timeout_secs), layers::deadline))
+        // Before any work.
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(config.concurrent_max)), layers::shed))
+        // Here as well as for all hosts, because the next layer must see an answer.
+        .layer(from_fn(layers::panics_caught))
+        // Outside of the refusals above: a browser hides an answer without these headers from its page.
+        .layer(from_fn(layers::cors))
+}
+
+/// Chooses before routing, because a path of a site may look like one of ours.
+async fn by_host(State(front): State<Front>, mut request: Request) -> Response {
+    let host = extract::host(request.uri(), request.headers());
+    let router = if host.is_some_and(|host| front.plane.is_site_host(&host)) {
+        front.sites
+    } else {
+        if let Some(uri) = layers::one_leading_slash(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        front.api
+    };
+    router.oneshot(request).await.into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! How handlers read a request.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, header};
+use plane::caller::Caller;
+use serde::de::DeserializeOwned;
+use types::{Code, Problem, TraceId};
+
+use crate::app::AppState;
+use crate::problem::ApiProblem;
+
+/// What the request presented.
+pub struct Who(pub Caller);
+
+/// The whole body, buffered and hashed before the handler ran.
+#[derive(Debug, Clone, Default)]
+pub struct Body {
+    pub bytes: Bytes,
+    pub sha256: [u8; 32],
+}
+
+impl Body {
+    /// Reads JSON whatever the content type says. An empty body is an empty object: clients send bodiless requests with
+    /// a JSON content type.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` naming the place.
+    ///
+    /// # Source
+    /// Wire contract 04 section 1.1.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiProblem> {
+        let text: &[u8] = if self.bytes.trim_ascii().is_empty() { b"{}" } else { &self.bytes };
+        serde_json::from_slice(text).map_err(|e| {
+            Problem::new(Code::BadRequest, format!("the body is not what this route reads: {e}"))
+                .detail("line", e.line())
+                .detail("column", e.column())
+                .into()
+        })
+    }
+
+    /// # Errors
+    /// `BAD_REQUEST` when it is not UTF-8.
+    pub fn text(&self) -> Result<&str, ApiProblem> {
+        std::str::from_utf8(&self.bytes)
+            .map_err(|_| ApiProblem::new(Code::BadRequest, "the body is not UTF-8 text"))
+    }
+}
+
+/// Reads an id from a path or a body; a text that is no such id names nothing, so it fails like an unknown one.
+///
+/// # Errors
+/// `missing` when the text is not an id of that kind.
+pub fn id<T: FromStr>(text: &str, missing: Code) -> Result<T, ApiProblem>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|e: T::Err| ApiProblem::new(missing, e.to_string()))
+}
+
+impl FromRequestParts<AppState> for Body {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiProblem> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
+}
+
+impl FromRequestParts<AppState> for Who {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiProblem> {
+        let headers = &parts.headers;
+        let text = |name: &str| single(headers, name);
+        let bearer = text("authorization")?.and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+        });
+        Ok(Self(Caller {
+            siwx: text("sign-in-with-x")?,
+            bearer,
+            apikey: text("apikey")?,
+            payment_signature: text("payment-signature")?,
+            x_payment: text("x-payment")?,
+            idempotency_key: text("idempotency-key")?,
+            admin_mode: text("x-admin-mode")?.is_some_and(|value| value == "1"),
+            method: parts.method.as_str().to_owned(),
+            path_and_query: parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned(),
+            body_sha256: parts.extensions.get::<Body>().map_or([0; 32], |body| body.sha256),
+            client_ip: client_ip(parts, state.config.trust_forwarded_for),
+            trace: parts.extensions.get::<TraceId>().copied().unwrap_or_else(|| state.plane.trace()),
+        }))
+    }
+}
+
+/// One value of a header. Two different values of a credential could be read differently by a proxy before us.
+fn single(headers: &HeaderMap, name: &str) -> Result<Option<String>, ApiProblem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let bad = |why: &str| ApiProblem::new(Code::BadRequest, format!("header {name} {why}"));
+    if values.any(|other| other != value) {
+        return Err(bad("is sent twice with different values"));
+    }
+    let value = value.to_str().map_err(|_| bad("is not plain text"))?.trim();
+    Ok((!value.is_empty()).then(|| value.to_owned()))
+}
+
+/// The peer's address, or what the proxy before us says when it is trusted.
+fn client_ip(parts: &Parts, trust_forwarded_for: bool) -> String {
+    let forwarded = || {
+        let value = parts.headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+        // The last entry is the one that our own proxy appended; earlier ones are the client's claims.
+        value.rsplit(',').next().map(|ip| ip.trim().to_owned()).filter(|ip| !ip.is_empty())
+    };
+    let peer = || parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
+    trust_forwarded_for.then(forwarded).flatten().or_else(peer).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The request's host with its port, from the header or (HTTP/2) the target.
+pub(crate) fn host(parts_uri: &http::Uri, headers: &HeaderMap) -> Option<String> {
+    headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
+        .or_else(|| parts_uri.authority().map(|authority| authority.as_str().to_owned()))
+}

@@ -1,0 +1,9 @@
+//! Deploy plans, operations and releases.
+
+use axum::Router;
+
+use crate::app::AppState;
+
+pub fn routes() -> Router<AppState> {
+    Router::new()
+}

@@ -1,0 +1,350 @@
+//! A chain in memory, for tests of actors and for the simulator: blocks, reorganisations, the token's
+//! rules, and a node that loses, drops or delays what it is told. Chain scenarios use a real node instead.
+
+mod world;
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use alloy::{primitives::keccak256, sol_types::SolCall};
+use async_trait::async_trait;
+use types::{Network, UsdMicros, Wallet};
+
+use self::world::{Tx, World};
+use crate::{
+    Bytes32, asset, evm,
+    rpc::{BlockAt, Broadcast, CallRequest, ChainRpc, Fees, Head, NonceAt, Receipt, RpcError},
+    scan::{self, BlockLogs, RawLog, ScanQuery, Sighting},
+};
+
+const BLOCK_SECS: u64 = 2;
+const GAS_PER_CALL: u64 = 90_000;
+
+/// How the node mistreats the next broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendFault {
+    /// It never arrives, and there is no answer.
+    Lost,
+    /// It arrives, and there is no answer.
+    Unanswered,
+    /// It is "accepted" and forgotten.
+    Forgotten,
+}
+
+/// What a reorganisation does with the transactions of the blocks that it drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// They are mined again, in the first new block.
+    Remined,
+    /// They wait in the pool; the new blocks are empty.
+    Pooled,
+    /// They are gone.
+    Gone,
+}
+
+/// One chain and its only node. Blocks come when [`FakeChain::mine`] says so.
+pub struct FakeChain {
+    network: Network,
+    state: Mutex<State>,
+}
+
+struct State {
+    blocks: Vec<Block>,
+    pool: Vec<Tx>,
+    /// Blocks between the head and the safe one, and the final one.
+    depths: (u64, u64),
+    /// Makes the blocks of a reorganisation differ from those that they replace.
+    salt: u64,
+    unavailable_reads: u32,
+    send_faults: VecDeque<SendFault>,
+    skip_secs: u64,
+}
+
+#[derive(Clone)]
+struct Block {
+    head: Head,
+    txs: Vec<(Tx, bool)>,
+    logs: Vec<RawLog>,
+    /// After this block.
+    world: World,
+}
+
+impl FakeChain {
+    /// One empty block at `timestamp` (Unix seconds); safe 10 blocks and final 20 blocks below the head.
+    pub fn new(network: Network, timestamp: u64) -> Self {
+        let head = Head { number: 0, hash: [1; 32], parent_hash: [0; 32], timestamp };
+        let genesis = Block { head, txs: Vec::new(), logs: Vec::new(), world: World::new(network) };
+        let state = State {
+            blocks: vec![genesis],
+            pool: Vec::new(),
+            depths: (10, 20),
+            salt: 0,
+            unavailable_reads: 0,
+            send_faults: VecDeque::new(),
+            skip_secs: 0,
+        };
+        Self { network, state: Mutex::new(state) }
+    }
+
+    /// Gives USDC as if it had always been there: no reorganisation takes it away.
+    pub fn fund(&self, wallet: Wallet, amount: UsdMicros) {
+        for block in &mut self.state().blocks {
+            block.world.give(wallet, amount);
+        }
+    }
+
+    /// Mines what can be mined of the pool, in the order of its arrival.
+    pub fn mine(&self) -> Head {
+        self.state().mine(true)
+    }
+
+    /// Lets chain time pass before the next block.
+    pub fn skip_secs(&self, secs: u64) {
+        self.state().skip_secs += secs;
+    }
+
+    /// Replaces the newest `depth` blocks by as many others; the first block of all stays.
+    pub fn reorg(&self, depth: usize, dropped: Dropped) -> Head {
+        let mut state = self.state();
+        let keep = state.blocks.len().saturating_sub(depth).max(1);
+        let old = state.blocks.split_off(keep);
+        state.salt += 1;
+        if dropped != Dropped::Gone {
+            let txs = old.iter().flat_map(|block| block.txs.iter().map(|(tx, _)| tx.clone()));
+            let waiting = std::mem::take(&mut state.pool);
+            state.pool = txs.chain(waiting).collect();
+        }
+        for at in 0..old.len() {
+            state.mine(at == 0 && dropped == Dropped::Remined);
+        }
+        state.head()
+    }
+
+    /// The next `count` questions of any kind fail; broadcasts are not questions.
+    pub fn fail_reads(&self, count: u32) {
+        self.state().unavailable_reads = count;
+    }
+
+    /// Queued: each broadcast takes one.
+    pub fn fail_send(&self, fault: SendFault) {
+        self.state().send_faults.push_back(fault);
+    }
+
+    /// Transactions that wait to be mined.
+    pub fn pooled(&self) -> usize {
+        self.state().pool.len()
+    }
+
+    /// Forgets them, as a restarted node may.
+    pub fn clear_pool(&self) {
+        self.state().pool.clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> Result<MutexGuard<'_, State>, RpcError> {
+        let mut state = self.state();
+        if state.unavailable_reads > 0 {
+            state.unavailable_reads -= 1;
+            return Err(RpcError::Unavailable("as the test wants".to_owned()));
+        }
+        Ok(state)
+    }
+}
+
+impl State {
+    fn newest(&self) -> &Block {
+        self.blocks.last().expect("the first block is never removed")
+    }
+
+    fn head(&self) -> Head {
+        self.newest().head
+    }
+
+    fn mine(&mut self, with_pool: bool) -> Head {
+        let parent = self.head();
+        let mut head = Head {
+            number: parent.number + 1,
+            hash: [0; 32],
+            parent_hash: parent.hash,
+            timestamp: parent.timestamp + BLOCK_SECS + std::mem::take(&mut self.skip_secs),
+        };
+        let mut world = self.newest().world.clone();
+        let (mut txs, mut logs) = (Vec::new(), Vec::new());
+        if with_pool {
+            // Each round mines what the round before made next in line.
+            while let Some(at) = self.pool.iter().position(|tx| tx.nonce == world.nonce(tx.from)) {
+                let tx = self.pool.remove(at);
+                let result = world.execute(&tx, head.timestamp);
+                txs.push((tx.clone(), result.is_ok()));
+                logs.extend(
+                    result.unwrap_or_default().into_iter().map(|(topics, data)| (tx.hash, topics, data)),
+                );
+            }
+            self.pool.retain(|tx| tx.nonce > world.nonce(tx.from));
+        }
+        head.hash = self.hash(&head, &txs);
+        let logs = (0..).zip(logs).map(|(log_index, (tx_hash, topics, data))| RawLog {
+            address: world.asset(),
+            topics,
+            data,
+            block_number: head.number,
+            block_hash: head.hash,
+            tx_hash,
+            log_index,
+        });
+        let logs = logs.collect();
+        self.blocks.push(Block { head, txs, logs, world });
+        head
+    }
+
+    fn hash(&self, head: &Head, txs: &[(Tx, bool)]) -> Bytes32 {
+        let mut bytes = head.parent_hash.to_vec();
+        for number in [head.number, head.timestamp, self.salt] {
+            bytes.extend(number.to_be_bytes());
+        }
+        txs.iter().for_each(|(tx, _)| bytes.extend(tx.hash));
+        keccak256(bytes).0
+    }
+
+    fn block(&self, at: BlockAt) -> Option<&Block> {
+        let newest = self.head().number;
+        let number = match at {
+            BlockAt::Number(number) => number,
+            BlockAt::Latest => newest,
+            BlockAt::Safe => newest.checked_sub(self.depths.0)?,
+            BlockAt::Finalized => newest.checked_sub(self.depths.1)?,
+        };
+        self.blocks.get(usize::try_from(number).ok()?)
+    }
+
+    fn accept(&mut self, tx: Tx) -> Broadcast {
+        let mined = |tx: &Tx| self.blocks.iter().any(|b| b.txs.iter().any(|(t, _)| t.hash == tx.hash));
+        if self.pool.iter().any(|waiting| waiting.hash == tx.hash) || mined(&tx) {
+            return Broadcast::AlreadyKnown;
+        }
+        if tx.nonce < self.newest().world.nonce(tx.from) {
+            return Broadcast::NonceTooLow;
+        }
+        let rival = self.pool.iter().position(|old| old.from == tx.from && old.nonce == tx.nonce);
+        if let Some(at) = rival {
+            let enough = |old: u128, new: u128| new >= old + old / 10;
+            let (old, new) = (self.pool[at].fees, tx.fees);
+            if !enough(old.max_fee_per_gas, new.max_fee_per_gas)
+                || !enough(old.max_priority_fee_per_gas, new.max_priority_fee_per_gas)
+            {
+                return Broadcast::Underpriced;
+            }
+            self.pool.remove(at);
+        }
+        self.pool.push(tx);
+        Broadcast::Accepted
+    }
+}
+
+#[async_trait]
+impl ChainRpc for FakeChain {
+    fn network(&self) -> Network {
+        self.network
+    }
+
+    async fn chain_id(&self) -> Result<u64, RpcError> {
+        self.read().map(|_| self.network.chain_id())
+    }
+
+    async fn block_at(&self, at: BlockAt) -> Result<Option<Head>, RpcError> {
+        Ok(self.read()?.block(at).map(|block| block.head))
+    }
+
+    async fn authorizations(&self, query: &ScanQuery) -> Result<Vec<Sighting>, RpcError> {
+        let state = self.read()?;
+        let mut found = Vec::new();
+        for number in query.from..=query.to {
+            let block = state.block(BlockAt::Number(number)).ok_or(RpcError::Moved)?;
+            let logs = BlockLogs {
+                network: self.network,
+                asset: query.asset,
+                block_number: number,
+                block_hash: block.head.hash,
+                timestamp: block.head.timestamp,
+                logs: &block.logs,
+            };
+            found.extend(scan::sightings(&logs, &query.payees)?);
+        }
+        Ok(found)
+    }
+
+    async fn nonce(&self, account: Wallet, at: NonceAt) -> Result<u64, RpcError> {
+        let state = self.read()?;
+        let mut nonce = state.newest().world.nonce(account);
+        while at == NonceAt::Pending && state.pool.iter().any(|tx| tx.from == account && tx.nonce == nonce) {
+            nonce += 1;
+        }
+        Ok(nonce)
+    }
+
+    async fn balance_eth(&self, _account: Wallet) -> Result<u128, RpcError> {
+        self.read().map(|_| 10_u128.pow(18))
+    }
+
+    async fn call(&self, request: &CallRequest) -> Result<Vec<u8>, RpcError> {
+        let state = self.read()?;
+        let block = state.newest();
+        if request.to != asset::usdc(self.network).address {
+            return Ok(Vec::new());
+        }
+        if request.data.starts_with(&evm::Usdc::DOMAIN_SEPARATORCall::SELECTOR) {
+            return Ok(evm::domain(self.network, asset::usdc(self.network)).separator().to_vec());
+        }
+        let caller = request.from.unwrap_or(Wallet([0; 20]));
+        block.world.call(caller, &request.data, block.head.timestamp).map_err(RpcError::Reverted)
+    }
+
+    async fn estimate_gas(&self, request: &CallRequest) -> Result<u64, RpcError> {
+        self.call(request).await.map(|_| GAS_PER_CALL)
+    }
+
+    async fn fees(&self) -> Result<Fees, RpcError> {
+        self.read().map(|_| Fees { max_fee_per_gas: 3_000_000, max_priority_fee_per_gas: 1_000_000 })
+    }
+
+    async fn send_raw(&self, raw: &[u8]) -> Result<Broadcast, RpcError> {
+        let tx = Tx::decode(raw, self.network.chain_id());
+        let mut state = self.state();
+        let fault = state.send_faults.pop_front();
+        let unanswered = Err(RpcError::Unavailable("as the test wants".to_owned()));
+        match (fault, tx) {
+            (Some(SendFault::Lost), _) => unanswered,
+            (Some(SendFault::Forgotten), _) => Ok(Broadcast::Accepted),
+            (_, None) => Ok(Broadcast::Refused("not a transaction of this chain".to_owned())),
+            (Some(SendFault::Unanswered), Some(tx)) => {
+                state.accept(tx);
+                unanswered
+            }
+            (None, Some(tx)) => Ok(state.accept(tx)),
+        }
+    }
+
+    async fn receipt(&self, tx_hash: Bytes32) -> Result<Option<Receipt>, RpcError> {
+        let state = self.read()?;
+        let found = state.blocks.iter().find_map(|block| {
+            let (tx, succeeded) = block.txs.iter().find(|(tx, _)| tx.hash == tx_hash)?;
+            Some(Receipt {
+                tx_hash,
+                block_number: block.head.number,
+                block_hash: block.head.hash,
+                succeeded: *succeeded,
+                gas_used: GAS_PER_CALL,
+                effective_gas_price: tx.fees.max_priority_fee_per_gas,
+            })
+        });
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests;

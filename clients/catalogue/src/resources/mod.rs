@@ -1,0 +1,49 @@
+//! One file per resource, in the order of the reference.
+
+mod billing;
+mod content;
+mod deploy;
+mod projects;
+mod service;
+mod subdomains;
+mod tiers;
+
+use crate::Operation;
+
+const PARTS: &[&[Operation]] = &[
+    tiers::OPERATIONS,
+    billing::OPERATIONS,
+    projects::OPERATIONS,
+    content::OPERATIONS,
+    deploy::OPERATIONS,
+    subdomains::OPERATIONS,
+    service::OPERATIONS,
+];
+
+const COUNT: usize = {
+    let (mut count, mut part) = (0, 0);
+    while part < PARTS.len() {
+        count += PARTS[part].len();
+        part += 1;
+    }
+    count
+};
+
+// Joined while compiling, so that readers see one slice and nothing is built at run time.
+static JOINED: [Operation; COUNT] = {
+    let mut joined = [Operation::READ; COUNT];
+    let (mut at, mut part) = (0, 0);
+    while part < PARTS.len() {
+        let mut index = 0;
+        while index < PARTS[part].len() {
+            joined[at] = PARTS[part][index];
+            at += 1;
+            index += 1;
+        }
+        part += 1;
+    }
+    joined
+};
+
+/// Every operation that the server offers.
+pub static OPERATIONS: &[Operation] = &JOINED;

@@ -1,0 +1,99 @@
+//! The commands, one file per first word.
+
+mod allowance;
+mod billing;
+mod deploy;
+mod init;
+mod projects;
+mod service;
+mod sites;
+mod sql;
+mod status;
+mod subdomains;
+mod tier;
+
+use client::{ClientError, LocalError};
+use serde_json::{Map, Value, json};
+
+use crate::context::Context;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a wallet, fund it from the faucet, look at the tier.
+    Init,
+    /// Show the wallet, its tier, its money and its projects.
+    Status,
+    /// The tier that everything runs on.
+    #[command(subcommand)]
+    Tier(tier::Tier),
+    /// The wallet of this machine.
+    #[command(subcommand)]
+    Allowance(allowance::Allowance),
+    /// Projects: made, looked at, queried, erased.
+    #[command(subcommand)]
+    Projects(projects::Projects),
+    /// Static sites.
+    #[command(subcommand)]
+    Sites(sites::Sites),
+    /// Deploys and releases.
+    #[command(subcommand)]
+    Deploy(deploy::Deploy),
+    /// Names under the hosting apex.
+    #[command(subcommand)]
+    Subdomains(subdomains::Subdomains),
+    /// Credit and movements.
+    #[command(subcommand)]
+    Billing(billing::Billing),
+    /// The service itself.
+    #[command(subcommand)]
+    Service(service::Service),
+}
+
+pub type Outcome = Result<Value, ClientError>;
+
+pub async fn run(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Init => init::run(context).await,
+        Command::Status => status::run(context).await,
+        Command::Tier(tier) => tier::run(tier, context).await,
+        Command::Allowance(allowance) => allowance::run(allowance, context).await,
+        Command::Projects(projects) => projects::run(projects, context).await,
+        Command::Sites(sites) => sites::run(sites, context).await,
+        Command::Deploy(deploy) => deploy::run(deploy, context).await,
+        Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
+        Command::Billing(billing) => billing::run(billing, context).await,
+        Command::Service(service) => service::run(service, context).await,
+    }
+}
+
+/// `{"status": "ok"}` and the fields of the answer, which win.
+fn ok(body: Value) -> Value {
+    let mut out = Map::from_iter([("status".to_owned(), json!("ok"))]);
+    match body {
+        Value::Object(fields) => out.extend(fields),
+        Value::Null => {}
+        other => drop(out.insert("result".to_owned(), other)),
+    }
+    out.into()
+}
+
+/// Asks for `--confirm` before something that cannot be undone.
+fn confirmed(given: bool, what: &str) -> Result<(), LocalError> {
+    if given {
+        return Ok(());
+    }
+    Err(LocalError::new("CONFIRMATION_REQUIRED", format!("{what} cannot be undone")).hint("Add --confirm."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_status_wins_over_ours() {
+        assert_eq!(ok(json!({ "a": 1 })), json!({ "status": "ok", "a": 1 }));
+        assert_eq!(ok(json!({ "status": "purged" })), json!({ "status": "purged" }));
+        assert_eq!(ok(Value::Null), json!({ "status": "ok" }));
+        assert_eq!(ok(json!("pong")), json!({ "status": "ok", "result": "pong" }));
+    }
+}

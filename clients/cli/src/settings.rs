@@ -1,0 +1,84 @@
+//! What the environment says. This is the only file that knows its names.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use client::LocalError;
+
+const DEFAULT_API_BASE: &str = "http://localhost:4020";
+
+/// Where the server is and where the local files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub api_base: String,
+    pub allowance_path: PathBuf,
+    pub projects_path: PathBuf,
+}
+
+impl Settings {
+    /// `RUN402_API_BASE`, `RUN402_CONFIG_DIR`, `RUN402_ALLOWANCE_PATH` and `HOME`. An empty value counts as
+    /// none.
+    ///
+    /// # Errors
+    /// `BAD_ENV` when there is neither a configuration directory nor a home, or the base is not text.
+    pub fn from_env(look_up: impl Fn(&str) -> Option<OsString>) -> Result<Self, LocalError> {
+        let value = |name: &str| look_up(name).filter(|value| !value.is_empty());
+        let api_base = match value("RUN402_API_BASE") {
+            Some(base) => {
+                base.into_string().map_err(|_| LocalError::new("BAD_ENV", "RUN402_API_BASE is not text"))?
+            }
+            None => DEFAULT_API_BASE.to_owned(),
+        };
+        let config = match (value("RUN402_CONFIG_DIR"), value("HOME")) {
+            (Some(config), _) => PathBuf::from(config),
+            (None, Some(home)) => PathBuf::from(home).join(".config/run402"),
+            (None, None) => {
+                return Err(LocalError::new(
+                    "BAD_ENV",
+                    "there is no home directory for the wallet and the keys",
+                )
+                .hint("Set RUN402_CONFIG_DIR."));
+            }
+        };
+        let allowance_path = value("RUN402_ALLOWANCE_PATH").map(PathBuf::from);
+        Ok(Self {
+            api_base,
+            allowance_path: allowance_path.unwrap_or_else(|| config.join("allowance.json")),
+            projects_path: config.join("projects.json"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(env: &[(&str, &str)]) -> Result<Settings, LocalError> {
+        Settings::from_env(|name| {
+            env.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_lab_and_the_home_directory_are_the_defaults() {
+        let found = settings(&[("HOME", "/home/a"), ("RUN402_API_BASE", "")]).unwrap();
+        assert_eq!(found.api_base, "http://localhost:4020");
+        assert_eq!(found.allowance_path, PathBuf::from("/home/a/.config/run402/allowance.json"));
+        assert_eq!(found.projects_path, PathBuf::from("/home/a/.config/run402/projects.json"));
+    }
+
+    #[test]
+    fn each_variable_moves_its_part() {
+        let env = [
+            ("HOME", "/home/a"),
+            ("RUN402_CONFIG_DIR", "/c"),
+            ("RUN402_ALLOWANCE_PATH", "/w.json"),
+            ("RUN402_API_BASE", "https://gw.example.test"),
+        ];
+        let found = settings(&env).unwrap();
+        assert_eq!(found.api_base, "https://gw.example.test");
+        assert_eq!(found.allowance_path, PathBuf::from("/w.json"));
+        assert_eq!(found.projects_path, PathBuf::from("/c/projects.json"));
+        assert_eq!(settings(&[]).unwrap_err().code, "BAD_ENV");
+    }
+}

@@ -1,0 +1,219 @@
+//! Committing plans, and watching what becomes of them.
+
+use std::time::Duration;
+
+use actors::deploy::{Request, Spec, Verdict, check, deploy_problem};
+use actors::kit::ActorError;
+use serde_json::Value;
+use store::deploys::{self, Operation, OperationPage, Plan, Status};
+use types::{Code, Mutation, OperationId, PlanId, Problem, ProjectId};
+
+use crate::Plane;
+use crate::caller::Caller;
+use crate::keys::store_problem;
+
+/// How long a commit waits for its operation; after that the client polls.
+const WAIT_SECS_MAX: u64 = 10;
+const PAGE_DEFAULT: u64 = 20;
+const PAGE_MAX: u64 = 100;
+
+/// What a commit tells.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    pub operation: Operation,
+    pub status: CommitStatus,
+}
+
+/// The few states that a commit's answer knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitStatus {
+    Running,
+    SchemaSettling,
+    ActivationPending,
+    Ready,
+    Failed,
+}
+
+impl CommitStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::SchemaSettling => "schema_settling",
+            Self::ActivationPending => "activation_pending",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn of(status: Status) -> Self {
+        match status {
+            Status::Planning
+            | Status::Uploading
+            | Status::Committing
+            | Status::Staging
+            | Status::Gating
+            | Status::Migrating
+            | Status::Activating => Self::Running,
+            Status::SchemaSettling => Self::SchemaSettling,
+            Status::ActivationPending => Self::ActivationPending,
+            Status::Ready => Self::Ready,
+            Status::Failed | Status::RolledBack | Status::NeedsRepair => Self::Failed,
+        }
+    }
+}
+
+impl Plane {
+    /// Puts a plan live, or says where it stands when it was committed before. Waits a little for the end.
+    ///
+    /// # Errors
+    /// `PLAN_NOT_FOUND`; the lifecycle's refusals; what must hold before it starts: `BASE_RELEASE_CONFLICT`,
+    /// `CONTENT_UPLOAD_FAILED` (upload it and commit again).
+    ///
+    /// # Source
+    /// Wire contract 02 section 4.3.
+    pub async fn deploy_commit(&self, caller: &Caller, id: PlanId) -> Result<Committed, Problem> {
+        let plan = self.plan_of(caller, id).await?;
+        let operation = self.operation_fetch(plan.operation).await?;
+        if operation.status.is_terminal() {
+            return Ok(answer(operation));
+        }
+        if matches!(operation.status, Status::Planning | Status::Uploading) {
+            self.commit_allowed(&plan).await?;
+        }
+        let asked = self.drive(&plan, Request::Commit { trace: caller.trace }).await;
+        let operation = self.operation_fetch(plan.operation).await?;
+        match asked {
+            // It never started, so the caller must be told why; once it has, its row says everything.
+            Err(e) if matches!(operation.status, Status::Planning | Status::Uploading) => {
+                Err(e.into_problem())
+            }
+            _ => Ok(answer(operation)),
+        }
+    }
+
+    /// Tries again what an operation could not do before.
+    ///
+    /// # Errors
+    /// `OPERATION_NOT_FOUND`; `NOT_RESUMABLE` when it has ended or was never committed.
+    pub async fn deploy_resume(&self, caller: &Caller, id: OperationId) -> Result<Operation, Problem> {
+        let operation = self.operation_fetch(id).await?;
+        let account =
+            self.project_owner(caller, operation.project).await.map_err(|e| foreign(e, no_operation(id)))?;
+        self.account_gate(account).await?;
+        if operation.status.is_terminal() || matches!(operation.status, Status::Planning | Status::Uploading)
+        {
+            let message = format!("the operation is {}", operation.status.as_str());
+            return Err(deploy_problem(Code::NotResumable, "resume", message)
+                .extra("operation_id", id.to_string())
+                .extra("plan_id", operation.plan.to_string()));
+        }
+        let plan = self.plan_fetch(operation.plan).await?;
+        if let Err(e) = self.drive(&plan, Request::Resume { trace: caller.trace }).await {
+            tracing::warn!(operation.id = %id, error = &e as &dyn std::error::Error, "resume did not end");
+        }
+        self.operation_fetch(id).await
+    }
+
+    /// # Errors
+    /// `OPERATION_NOT_FOUND`, also for another project's.
+    pub async fn operation_get(&self, caller: &Caller, id: OperationId) -> Result<Operation, Problem> {
+        let operation = self.operation_fetch(id).await?;
+        self.project_reader(caller, operation.project).await.map_err(|e| foreign(e, no_operation(id)))?;
+        Ok(operation)
+    }
+
+    /// The key's project's operations, the newest first.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED`.
+    pub async fn operation_list(
+        &self,
+        caller: &Caller,
+        limit: Option<u64>,
+        after: Option<OperationId>,
+    ) -> Result<OperationPage, Problem> {
+        let project = self.project_key(caller).await?.project;
+        let limit = limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+        deploys::operation_list(&self.deps().store, project, after, limit).await.map_err(store_problem)
+    }
+
+    /// What an operation did, in order.
+    ///
+    /// # Errors
+    /// `OPERATION_NOT_FOUND`, also for another project's.
+    pub async fn operation_events(&self, caller: &Caller, id: OperationId) -> Result<Vec<Value>, Problem> {
+        let operation = self.operation_get(caller, id).await?;
+        deploys::events_list(&self.deps().store, operation.id).await.map_err(store_problem)
+    }
+
+    async fn plan_of(&self, caller: &Caller, id: PlanId) -> Result<Plan, Problem> {
+        let plan = self.plan_fetch(id).await?;
+        self.project_owner(caller, plan.project).await.map_err(|e| foreign(e, no_plan(id)))?;
+        Ok(plan)
+    }
+
+    async fn plan_fetch(&self, id: PlanId) -> Result<Plan, Problem> {
+        let found = deploys::plan_find(&self.deps().store, id).await.map_err(store_problem)?;
+        found.ok_or_else(|| no_plan(id))
+    }
+
+    async fn operation_fetch(&self, id: OperationId) -> Result<Operation, Problem> {
+        let found = deploys::operation_find(&self.deps().store, id).await.map_err(store_problem)?;
+        found.ok_or_else(|| no_operation(id))
+    }
+
+    /// What must hold before anything starts; a plan that fails here may be committed again.
+    async fn commit_allowed(&self, plan: &Plan) -> Result<(), Problem> {
+        if plan.expires_at <= self.now() {
+            return Err(no_plan(plan.id));
+        }
+        let account = self.project_live(plan.project).await?.account;
+        self.account_gate(account).await?;
+        match check(self.deps(), plan, &spec(plan)?).await.map_err(ActorError::into_problem)? {
+            Verdict::Go | Verdict::Noop(_) => Ok(()),
+            Verdict::Refused(problem) => Err(*problem),
+        }
+    }
+
+    /// Asks the operation's actor and waits for it, but not for long.
+    async fn drive(&self, plan: &Plan, request: Request) -> Result<(), ActorError> {
+        let wait = Duration::from_secs(self.config().wait_secs_max.clamp(1, WAIT_SECS_MAX));
+        let done = self.actors().deploy.call(plan.operation, request, wait).await;
+        self.forget(plan.project, plan);
+        done
+    }
+
+    /// Whoever deployed looks at the site next, maybe before the database's hint has come.
+    fn forget(&self, project: ProjectId, plan: &Plan) {
+        self.sites().forget_project(project);
+        let change = spec(plan).ok().and_then(|spec| spec.subdomains).unwrap_or_default();
+        for name in change.set.iter().flatten().chain(&change.add).chain(&change.remove) {
+            self.sites().forget_name(name);
+        }
+    }
+}
+
+fn spec(plan: &Plan) -> Result<Spec, Problem> {
+    serde_json::from_value(plan.spec.clone())
+        .map_err(|_| Problem::new(Code::Internal, "the stored spec cannot be read"))
+}
+
+fn answer(operation: Operation) -> Committed {
+    Committed { status: CommitStatus::of(operation.status), operation }
+}
+
+/// What belongs to somebody else does not exist.
+fn foreign(problem: Problem, absent: Problem) -> Problem {
+    match problem.code {
+        Code::Forbidden | Code::ProjectNotFound => absent,
+        _ => problem,
+    }
+}
+
+fn no_plan(id: PlanId) -> Problem {
+    deploy_problem(Code::PlanNotFound, "plan", format!("no plan {id}")).mutation(Mutation::NotStarted)
+}
+
+fn no_operation(id: OperationId) -> Problem {
+    deploy_problem(Code::OperationNotFound, "commit", format!("no operation {id}"))
+}

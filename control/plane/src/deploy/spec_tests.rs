@@ -1,0 +1,233 @@
+use super::*;
+
+const PROJECT: &str = "prj_0123456789abcdef0123456789abcdef";
+
+fn file(digit: char) -> Value {
+    json!({ "sha256": digit.to_string().repeat(64), "size": 11, "contentType": "text/html; charset=utf-8" })
+}
+
+fn with(part: Value) -> Value {
+    let mut spec = json!({ "project": PROJECT });
+    spec.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+    spec
+}
+
+fn refusal(part: Value) -> (Code, Option<String>) {
+    let problem = normalise(&with(part)).unwrap_err();
+    assert_eq!(problem.extra["safe_to_retry"], true);
+    (problem.code, problem.extra.get("resource").and_then(Value::as_str).map(str::to_owned))
+}
+
+fn misplaced(part: Value) -> String {
+    let (code, place) = refusal(part.clone());
+    assert_eq!(code, Code::InvalidSpec, "{part}");
+    place.unwrap()
+}
+
+#[test]
+fn the_wire_example_becomes_the_normal_form() {
+    let spec = normalise(&with(json!({ "site": { "replace": { "index.html": file('e') } } }))).unwrap();
+    let expected = json!({
+        "project": PROJECT,
+        "base": { "release": "current" },
+        "site": { "replace": { "index.html": {
+            "sha256": "e".repeat(64), "size": 11, "content_type": "text/html; charset=utf-8" } } },
+    });
+    assert_eq!(serde_json::to_value(&spec).unwrap(), expected);
+}
+
+// Both generations of clients ask for the same release, so they get the same digest.
+#[test]
+fn spellings_of_two_generations_have_one_digest() {
+    let old =
+        with(json!({ "site": { "replace": { "a.html": file('e') } }, "base": { "release": "current" } }));
+    let new = json!({ "project_id": PROJECT, "site": { "replace": { "a.html": {
+        "size": 11, "content_type": "text/html; charset=utf-8", "sha256": "e".repeat(64) } } } });
+    let digest = |spec: &Value| actors::deploy::digest(&normalise(spec).unwrap());
+    assert_eq!(digest(&old), digest(&new));
+    let other = with(json!({ "site": { "replace": { "b.html": file('e') } } }));
+    assert_ne!(digest(&old), digest(&other));
+    let on_nothing =
+        with(json!({ "site": { "replace": { "a.html": file('e') } }, "base": { "release": "empty" } }));
+    assert_ne!(digest(&old), digest(&on_nothing));
+}
+
+#[test]
+fn unknown_keys_are_refused_wherever_they_are() {
+    let site = json!({ "replace": { "a": file('a') } });
+    for (part, place) in [
+        (json!({ "sit": {}, "site": site }), "sit"),
+        (json!({ "site": { "replace": {}, "x": 1 } }), "site.x"),
+        (json!({ "site": { "patch": { "puts": {} } } }), "site.patch.puts"),
+        (json!({ "site": site, "base": { "releases": 1 } }), "base.releases"),
+        (json!({ "subdomains": { "name": "x" } }), "subdomains.name"),
+        (json!({ "site": site, "secrets": { "set": {} } }), "secrets.set"),
+        (json!({ "site": site, "database": { "sql": 1 } }), "database.sql"),
+        (
+            json!({ "site": { "replace": { "a": { "sha256": "a".repeat(64), "size": 1, "data": "x" } } } }),
+            "site.replace[\"a\"].data",
+        ),
+    ] {
+        assert_eq!(misplaced(part), place);
+    }
+}
+
+// I02: nothing a client calls a path may leave the site.
+#[test]
+fn paths_are_canonical_or_refused_by_name() {
+    for path in
+        ["../x", "/x", "a//b", "a/./b", "a\\b", "a\u{0}b", "", "_blob/x", "_cas/x", "_run402/x", "_staging/x"]
+    {
+        let place = misplaced(json!({ "site": { "replace": { path: file('a') } } }));
+        assert_eq!(place, format!("site.replace[{path:?}]"));
+        let place = misplaced(json!({ "site": { "patch": { "delete": [path] } } }));
+        assert_eq!(place, "site.patch.delete[0]");
+    }
+    let twins = json!({ "site": { "replace": { "caf\u{e9}": file('a'), "cafe\u{301}": file('b') } } });
+    assert!(misplaced(twins).starts_with("site.replace["));
+    let decomposed = with(json!({ "site": { "replace": { "cafe\u{301}": file('a') } } }));
+    assert_eq!(normalise(&decomposed).unwrap().contents().next().unwrap().0, "caf\u{e9}");
+}
+
+#[test]
+fn too_many_files_are_refused_and_the_limit_itself_is_not() {
+    let site = |count: usize| {
+        let files: Fields = (0..count).map(|i| (format!("f{i}"), file('a'))).collect();
+        with(json!({ "site": { "replace": files } }))
+    };
+    assert_eq!(normalise(&site(FILES_MAX)).unwrap().contents().count(), FILES_MAX);
+    assert_eq!(normalise(&site(FILES_MAX + 1)).unwrap_err().extra["resource"], "site.replace");
+}
+
+#[test]
+fn references_are_read_strictly() {
+    let good = "a".repeat(64);
+    for (content, field) in [
+        (json!({ "size": 1 }), "sha256"),
+        (json!({ "sha256": good.to_uppercase(), "size": 1 }), "sha256"),
+        (json!({ "sha256": good }), "size"),
+        (json!({ "sha256": good, "size": -1 }), "size"),
+        (json!({ "sha256": good, "size": 1.5 }), "size"),
+        (json!({ "sha256": good, "size": OBJECT_BYTES_MAX + 1 }), "size"),
+        (json!({ "sha256": good, "size": 1, "contentType": "text/html\r\nset-cookie: a=b" }), "contentType"),
+        (json!({ "sha256": good, "size": 1, "contentType": "html" }), "contentType"),
+        (json!({ "sha256": good, "size": 1, "contentType": 7 }), "contentType"),
+        (json!({ "sha256": good, "size": 1, "integrity": "sha256-AAAA" }), "integrity"),
+    ] {
+        let place = misplaced(json!({ "site": { "replace": { "a": content } } }));
+        assert_eq!(place, format!("site.replace[\"a\"].{field}"));
+    }
+    let two_sizes = json!({ "site": { "replace": {
+        "a": { "sha256": good, "size": 1 }, "b": { "sha256": good, "size": 2 } } } });
+    assert_eq!(misplaced(two_sizes), "site.replace[\"b\"].size");
+}
+
+#[test]
+fn a_missing_type_is_guessed_from_the_name() {
+    for (path, kind) in [
+        ("index.html", "text/html; charset=utf-8"),
+        ("a/APP.JS", "text/javascript; charset=utf-8"),
+        ("x.tar.gz", "application/octet-stream"),
+        ("LICENSE", "application/octet-stream"),
+        ("dir.css/file", "application/octet-stream"),
+    ] {
+        assert_eq!(guess(path), kind, "{path}");
+    }
+}
+
+#[test]
+fn a_spec_that_deploys_nothing_is_refused() {
+    for part in [
+        json!({}),
+        json!({ "site": {} }),
+        json!({ "site": { "replace": {} } }),
+        json!({ "site": { "patch": {} } }),
+        json!({ "subdomains": {} }),
+        json!({ "subdomains": { "set": [] } }),
+        json!({ "routes": null }),
+        json!({ "database": { "zero_downtime": true } }),
+        json!({ "functions": { "replace": {} } }),
+        json!({ "secrets": { "require": [], "delete": [] } }),
+        json!({ "checks": [] }),
+        json!({ "base": { "release": "empty" } }),
+    ] {
+        assert_eq!(refusal(part).0, Code::ManifestEmpty);
+    }
+    assert!(normalise(&with(json!({ "routes": { "replace": [] } }))).is_ok());
+}
+
+#[test]
+fn parts_of_later_versions_are_named_when_they_ask_for_something() {
+    let site = json!({ "replace": { "a": file('a') } });
+    for (part, name) in [
+        (json!({ "database": { "migrations": [{ "id": "1" }] } }), "database"),
+        (json!({ "database": { "expose": { "version": "1", "tables": [] } } }), "database"),
+        (json!({ "functions": { "replace": { "f": { "runtime": "node22" } } } }), "functions"),
+        (json!({ "functions": { "patch": { "delete": ["f"] } } }), "functions"),
+        (json!({ "secrets": { "require": ["KEY"] } }), "secrets"),
+        (json!({ "routes": { "replace": [{ "pattern": "/api" }] } }), "routes"),
+        (json!({ "checks": [{ "name": "up" }] }), "checks"),
+    ] {
+        let mut part = part;
+        part["site"] = site.clone();
+        assert_eq!(refusal(part), (Code::FeatureDisabled, Some(name.to_owned())));
+    }
+    let harmless =
+        with(json!({ "site": site, "database": {}, "functions": { "replace": {} }, "routes": null,
+        "secrets": {}, "checks": [] }));
+    assert!(normalise(&harmless).is_ok());
+}
+
+#[test]
+fn bases_are_one_of_three() {
+    let site = json!({ "replace": { "a": file('a') } });
+    let rel = "rel_0123456789abcdef0123456789abcdef";
+    for (base, read) in [
+        (json!({ "release": "current" }), Some(Base::Release(Anchor::Current))),
+        (json!({ "release": "empty" }), Some(Base::Release(Anchor::Empty))),
+        (json!({ "release_id": rel }), Some(Base::ReleaseId(rel.parse().unwrap()))),
+        (Value::Null, Some(Base::Release(Anchor::Current))),
+        (json!({ "release": "latest" }), None),
+        (json!({ "release_id": "x" }), None),
+        (json!({ "release": "current", "release_id": rel }), None),
+        (json!("current"), None),
+    ] {
+        let spec = normalise(&with(json!({ "site": site, "base": base })));
+        assert_eq!(spec.ok().map(|spec| spec.base), read);
+    }
+}
+
+#[test]
+fn names_are_checked_and_one_at_a_time() {
+    let set = |names: Value| json!({ "subdomains": { "set": names } });
+    assert!(normalise(&with(set(json!(["shop"])))).is_ok());
+    assert!(normalise(&with(set(json!(["shop", "shop"])))).is_ok());
+    assert_eq!(refusal(set(json!(["shop", "blog"]))).0, Code::SubdomainMultiNotSupported);
+    assert_eq!(misplaced(set(json!(["Shop"]))), "subdomains.set[0]");
+    assert_eq!(misplaced(set(json!(["admin"]))), "subdomains.set[0]");
+    assert_eq!(misplaced(set(json!("shop"))), "subdomains.set");
+    assert_eq!(misplaced(set(json!([1]))), "subdomains.set[0]");
+    assert_eq!(misplaced(json!({ "subdomains": { "add": ["shop"], "remove": ["shop"] } })), "subdomains.add");
+    assert_eq!(misplaced(json!({ "subdomains": { "set": ["shop"], "add": ["blog"] } })), "subdomains");
+    let move_name = with(json!({ "subdomains": { "add": ["blog"], "remove": ["shop"] } }));
+    assert!(normalise(&move_name).is_ok());
+}
+
+#[test]
+fn a_patch_is_disjoint_and_sorted() {
+    let both = json!({ "site": { "patch": { "put": { "a": file('a') }, "delete": ["a"] } } });
+    assert_eq!(misplaced(both), "site.patch.delete[0]");
+    let patch = with(json!({ "site": { "patch": { "delete": ["z", "b", "z"] } } }));
+    let Some(SiteChange::Patch { delete, .. }) = normalise(&patch).unwrap().site else { panic!("a patch") };
+    assert_eq!(delete, ["b", "z"]);
+    let two = json!({ "site": { "replace": {}, "patch": {} } });
+    assert_eq!(misplaced(two), "site");
+}
+
+#[test]
+fn a_spec_without_a_project_is_nobodys() {
+    assert_eq!(project(&json!({})).unwrap_err().code, Code::InvalidSpec);
+    assert_eq!(project(&json!([])).unwrap_err().code, Code::InvalidSpec);
+    assert_eq!(project(&json!({ "project": "prj_9" })).unwrap_err().code, Code::ProjectNotFound);
+    assert_eq!(misplaced(json!({ "project_id": PROJECT, "site": {} })), "project_id");
+}

@@ -1,0 +1,204 @@
+//! Which requests are for sites, and what they get: mostly from memory.
+
+use std::sync::OnceLock;
+
+use blobs::BlobStream;
+use bytes::Bytes;
+use futures::StreamExt;
+use sites::{Cache, Conditions, FileRef, Head, Resolution, SiteHost};
+
+use crate::Plane;
+
+/// What this node remembers of sites. The database's hints are followed from the first request on.
+#[derive(Default)]
+pub(crate) struct SiteMemory {
+    cache: Cache,
+    following: OnceLock<()>,
+}
+
+/// A request for a site, as received.
+#[derive(Debug, Clone, Copy)]
+pub struct SiteRequest<'a> {
+    pub host: &'a str,
+    pub method: &'a str,
+    /// Not decoded.
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    pub conditions: Conditions<'a>,
+}
+
+/// What a site answers.
+pub struct SiteAnswer {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: SiteBody,
+}
+
+pub enum SiteBody {
+    Whole(Bytes),
+    Stream(BlobStream),
+}
+
+const RETRY_AFTER_SECS: &str = "2";
+
+impl Plane {
+    /// Whether a `Host` header names a site rather than the API.
+    pub fn is_site_host(&self, host: &str) -> bool {
+        self.deps().hosts.parse(host) != SiteHost::NotOurs
+    }
+
+    /// Answers a request for a site. Never fails: what goes wrong is a page with a status.
+    ///
+    /// # Source
+    /// Wire contract 02 sections 10.1 to 10.3.
+    pub async fn site_get(&self, request: SiteRequest<'_>) -> SiteAnswer {
+        let mut answer = match self.site_answer(&request).await {
+            Ok(answer) => answer,
+            Err(page) => page,
+        };
+        if request.method == "HEAD" {
+            answer.body = SiteBody::Whole(Bytes::new());
+        }
+        answer
+    }
+
+    pub(crate) fn sites(&self) -> &Cache {
+        let memory = &self.inner.sites;
+        memory.following.get_or_init(|| drop(memory.cache.follow(&self.deps().store)));
+        &memory.cache
+    }
+
+    async fn site_answer(&self, request: &SiteRequest<'_>) -> Result<SiteAnswer, SiteAnswer> {
+        let host = self.deps().hosts.parse(request.host);
+        let (store, cache) = (&self.deps().store, self.sites());
+        let target = cache.target(store, &host).await.map_err(|_| page(503, "Try again in a moment"))?;
+        let path = sites::path::decode(request.path).map_err(|_| page(400, "Bad path"))?;
+        let release =
+            target.and_then(|target| target.release).ok_or_else(|| page(404, "There is no site here"))?;
+        if !matches!(request.method, "GET" | "HEAD") {
+            return Err(page(405, "Only GET and HEAD"));
+        }
+        let release = cache.release(store, release).await.map_err(|e| {
+            tracing::warn!(error = &e as &dyn std::error::Error, "release not read");
+            page(503, "Try again in a moment")
+        })?;
+        let wants_body = request.method == "GET";
+        match sites::resolve(&*release, &path) {
+            Resolution::File { path, file } => {
+                let head = sites::respond(path, file, &request.conditions);
+                self.site_body(head, file, wants_body).await
+            }
+            Resolution::NotFound(Some(own)) => {
+                self.site_body(sites::respond_missing(own), own, wants_body).await
+            }
+            Resolution::NotFound(None) => Err(page(404, "Not found")),
+            Resolution::AddSlash => Ok(add_slash(request)),
+        }
+    }
+
+    /// The bytes that `head` announces: small files from memory, larger ones as they come from the object store.
+    async fn site_body(
+        &self,
+        head: Head,
+        file: &FileRef,
+        wants_body: bool,
+    ) -> Result<SiteAnswer, SiteAnswer> {
+        let Head { status, mut headers, bytes } = head;
+        let failed = |e: blobs::BlobError| {
+            tracing::error!(sha256 = %file.sha256, error = &e as &dyn std::error::Error, "content not read");
+            page(503, "Try again in a moment")
+        };
+        let empty = |headers| SiteAnswer { status, headers, body: SiteBody::Whole(Bytes::new()) };
+        let Some(range) = bytes else {
+            if status >= 400 {
+                headers.push(("content-type", HTML.to_owned()));
+            }
+            return Ok(empty(headers));
+        };
+        if range.is_empty() || !wants_body {
+            return Ok(empty(headers));
+        }
+        let key = blobs::cas_key(&file.sha256);
+        if file.size_bytes > sites::SMALL_BYTES_MAX {
+            let stream = self.deps().blobs.get(&key, Some(range)).await.map_err(failed)?;
+            return Ok(SiteAnswer { status, headers, body: SiteBody::Stream(stream.boxed()) });
+        }
+        let whole = match self.sites().object(&file.sha256) {
+            Some(whole) => whole,
+            None => {
+                let limit = usize::try_from(file.size_bytes).unwrap_or(usize::MAX);
+                let whole = blobs::read_all(&*self.deps().blobs, &key, limit).await.map_err(failed)?;
+                self.sites().object_put(file.sha256.clone(), whole.clone());
+                whole
+            }
+        };
+        let (start, end) = (index(range.start), index(range.end));
+        if whole.len() < end {
+            return Err(failed(blobs::BlobError::NotFound));
+        }
+        Ok(SiteAnswer { status, headers, body: SiteBody::Whole(whole.slice(start..end)) })
+    }
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+/// The request's own path, still encoded, so that nothing of it is interpreted twice.
+fn add_slash(request: &SiteRequest<'_>) -> SiteAnswer {
+    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let mut answer = page(301, "Moved");
+    answer.headers.push(("location", format!("{}/{query}", request.path)));
+    answer
+}
+
+/// A page of our own. HTML rather than JSON, because people see it.
+fn page(status: u16, text: &str) -> SiteAnswer {
+    let body = format!("<!doctype html><meta charset=\"utf-8\"><title>{text}</title><h1>{text}</h1>\n");
+    let mut headers = vec![
+        ("content-type", HTML.to_owned()),
+        ("content-length", body.len().to_string()),
+        (
+            "cache-control",
+            if status == 301 { "public, max-age=0, must-revalidate" } else { "no-store" }.to_owned(),
+        ),
+        ("x-content-type-options", "nosniff".to_owned()),
+    ];
+    match status {
+        405 => headers.push(("allow", "GET, HEAD".to_owned())),
+        503 => headers.push(("retry-after", RETRY_AFTER_SECS.to_owned())),
+        _ => {}
+    }
+    SiteAnswer { status, headers, body: SiteBody::Whole(body.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_redirect_keeps_path_and_query_as_they_came() {
+        let request = SiteRequest {
+            host: "shop.localhost",
+            method: "GET",
+            path: "/caf%C3%A9",
+            query: Some("a=1&b=%2F"),
+            conditions: Conditions::default(),
+        };
+        let answer = add_slash(&request);
+        assert_eq!(answer.status, 301);
+        assert!(answer.headers.contains(&("location", "/caf%C3%A9/?a=1&b=%2F".to_owned())));
+    }
+
+    #[test]
+    fn pages_of_ours_are_html_and_not_kept() {
+        for status in [400, 404, 405, 503] {
+            let answer = page(status, "No");
+            assert!(answer.headers.contains(&("cache-control", "no-store".to_owned())));
+            assert!(answer.headers.iter().any(|(name, value)| *name == "content-type" && value == HTML));
+        }
+        assert!(page(405, "No").headers.contains(&("allow", "GET, HEAD".to_owned())));
+    }
+}

@@ -1,0 +1,103 @@
+//! Operations, one file per resource: authorisation, idempotency, choice of actor.
+//!
+//! Every operation is a method of [`Plane`], named noun first (`tier_set`), that takes the [`caller::Caller`], checks
+//! what it may do, and answers plain values or a [`types::Problem`]. Reads go to the store; changes are one transaction
+//! or a message to the entity's actor. What the answers look like on the wire is `api`'s business.
+
+pub mod billing;
+pub mod books;
+pub mod caller;
+pub mod content;
+pub mod deploy;
+pub mod faucet;
+pub mod host;
+pub mod keys;
+pub mod pay;
+pub mod payments;
+pub mod project;
+pub mod release;
+pub mod sql;
+pub mod status;
+pub mod subdomain;
+pub mod tiers;
+
+use std::sync::Arc;
+
+use actors::{Actors, Deps};
+use chain::siwx::SiwxPolicy;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use types::Wallet;
+
+/// All operations. Cheap to clone.
+#[derive(Clone)]
+pub struct Plane {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// A resource that remembers something between requests (a cache, a pool) adds a field here.
+pub(crate) struct Inner {
+    deps: Arc<Deps>,
+    actors: Actors,
+    pub(crate) config: PlaneConfig,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) status: status::StatusCache,
+    pub(crate) sites: host::SiteMemory,
+}
+
+/// What the operator decides and no adapter carries.
+#[derive(Debug, Clone)]
+pub struct PlaneConfig {
+    /// `scheme://host[:port]` of the API, without a trailing slash.
+    pub public_url: String,
+    pub siwx: SiwxPolicy,
+    /// Changes must be signed for exactly their own path and query.
+    pub siwx_path_bound: bool,
+    /// How long a request waits for its payment or its deploy before it answers that it is pending.
+    pub wait_secs_max: u64,
+    pub admin_wallets: Vec<Wallet>,
+    pub operator: Operator,
+    /// Shown under `lab` in `GET /status`; absent in production.
+    pub lab: Option<Value>,
+}
+
+/// Who runs this server, for `GET /status`.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    pub name: String,
+    pub contact: String,
+}
+
+impl Plane {
+    pub fn new(deps: Arc<Deps>, actors: Actors, config: PlaneConfig) -> Self {
+        let started_at = deps.clock.now();
+        let (status, sites) = Default::default();
+        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites }) }
+    }
+
+    pub(crate) fn deps(&self) -> &Deps {
+        &self.inner.deps
+    }
+
+    pub(crate) fn actors(&self) -> &Actors {
+        &self.inner.actors
+    }
+
+    pub(crate) fn config(&self) -> &PlaneConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.inner.deps.clock.now()
+    }
+
+    /// `scheme://host[:port]` of the API, without a trailing slash.
+    pub fn public_url(&self) -> &str {
+        &self.inner.config.public_url
+    }
+
+    /// A fresh id for one request.
+    pub fn trace(&self) -> types::TraceId {
+        types::TraceId::new(&*self.inner.deps.entropy)
+    }
+}

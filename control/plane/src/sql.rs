@@ -1,0 +1,60 @@
+//! SQL and schema of a project.
+
+use rest::{SqlOutcome, SqlRequest};
+use serde_json::Value;
+use store::cells::Slot;
+use types::{Code, Problem, ProjectId};
+
+use crate::Plane;
+use crate::caller::Caller;
+use crate::keys::store_problem;
+
+/// A project's tables, as clients read them.
+pub struct Schema {
+    pub schema: String,
+    pub tables: Value,
+}
+
+impl Plane {
+    /// Runs SQL on the project's database. Open in every lifecycle state: deployed functions use it.
+    ///
+    /// # Errors
+    /// As [`Plane::service_key`]; what SQL can be refused for, see `rest::sql::SqlError`.
+    ///
+    /// # Source
+    /// Wire contract 01 section 6.6.
+    pub async fn project_sql(
+        &self,
+        caller: &Caller,
+        project: ProjectId,
+        request: SqlRequest,
+    ) -> Result<SqlOutcome, Problem> {
+        self.service_key(caller, project).await?;
+        let slot = self.project_slot(project).await?;
+        rest::sql::run(&self.deps().cells, &slot, request, rest::Limits::default())
+            .await
+            .map_err(rest::sql::SqlError::into_problem)
+    }
+
+    /// Tables, columns, constraints and policies of the project.
+    ///
+    /// # Errors
+    /// As [`Plane::service_key`]; `UNAVAILABLE` when the database does not answer.
+    ///
+    /// # Source
+    /// Wire contract 01 section 6.5.
+    pub async fn project_schema(&self, caller: &Caller, project: ProjectId) -> Result<Schema, Problem> {
+        self.service_key(caller, project).await?;
+        let slot = self.project_slot(project).await?;
+        let tables =
+            rest::schema::read(&self.deps().cells, &slot).await.map_err(rest::sql::SqlError::into_problem)?;
+        Ok(Schema { schema: slot.schema(), tables })
+    }
+
+    /// Where the project's database is.
+    pub(crate) async fn project_slot(&self, project: ProjectId) -> Result<Slot, Problem> {
+        store::cells::slot_of(&self.deps().store, project).await.map_err(store_problem)?.ok_or_else(|| {
+            Problem::new(Code::ProjectNotReady, format!("project {project} has no database yet"))
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! `run402d books verify`: anyone may check the books.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context;
+use lab::{Lab, LabConfig, LabEndpoints};
+use plane::Plane;
+
+use crate::cli::VerifyArgs;
+use crate::config::{Config, Listen};
+use crate::lab_config::{self, Choices};
+use crate::{node, ready, wire};
+
+/// Prints one JSON object and says whether the books are clean.
+///
+/// # Errors
+/// When they cannot be read: that is not the same as a difference.
+pub async fn verify(arguments: VerifyArgs) -> anyhow::Result<bool> {
+    if let Some(path) = &arguments.config {
+        return report(Config::load(path)?).await;
+    }
+    let data = std::path::absolute(&arguments.data).context("the data directory")?;
+    if let Some(endpoints) = lab::running(&data).context("reading the running lab")? {
+        return report(lab_books(&data, &endpoints)?).await;
+    }
+    // Nobody needs to find these servers, so they take free ports.
+    let settings = LabConfig {
+        data: data.clone(),
+        tools: arguments.tools,
+        chain_listen: any_port(),
+        block_time_secs: 1,
+    };
+    let quiet = |_: &str| {};
+    let lab = Lab::start_books_only(settings, &quiet).await?;
+    let outcome = match lab_books(&data, lab.endpoints()) {
+        Ok(config) => report(config).await,
+        Err(e) => Err(e),
+    };
+    lab.stop().await.context("stopping the lab")?;
+    outcome
+}
+
+/// Reads through the same adapters as a node, without joining the others: no heartbeat, no loops, no listener.
+async fn report(mut config: Config) -> anyhow::Result<bool> {
+    // Books are in the control database and on the chain; connecting to a cell would prepare it.
+    config.cells.clear();
+    let store = wire::store(&config).await?;
+    let deps = wire::deps(&config, store, 0).await?;
+    let started = node::start_actors(&deps).await?;
+    let public_url = config.server.public_url.clone().unwrap_or_default();
+    let plane =
+        Plane::new(deps.clone(), started.actors.clone(), node::plane_config(&config, public_url, None));
+    let report = plane.books_verify().await;
+    started.drain().await;
+    deps.store.close().await;
+    let report = report.map_err(|problem| anyhow::anyhow!("{problem}")).context("reading the books")?;
+    ready::print(&serde_json::to_value(&report).context("writing the report")?);
+    Ok(report.differences == 0)
+}
+
+fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
+    let choices = Choices {
+        data,
+        listen: Listen { api: any_port(), internal: any_port() },
+        public_url: "http://127.0.0.1".to_owned(),
+        apex: "localhost".to_owned(),
+        port: 80,
+        siwx_domains: Vec::new(),
+        admin_wallets: Vec::new(),
+    };
+    lab_config::make(choices, endpoints)
+}
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}

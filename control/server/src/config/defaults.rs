@@ -1,0 +1,19 @@
+//! Every default in one place.
+
+pub const LISTEN: &str = "127.0.0.1:4020";
+pub const INTERNAL_LISTEN: &str = "127.0.0.1:0";
+pub const BODY_BYTES_MAX: u64 = 6 * 1024 * 1024;
+pub const TIMEOUT_SECS: u64 = 60;
+pub const CONCURRENT_REQUESTS_MAX: u64 = 1024;
+/// Clients wait this long for a payment to confirm before they are told that it is pending.
+pub const WAIT_SECS_MAX: u64 = 20;
+/// A node that has not been heard of for this long has lost its claims.
+pub const CLAIM_TTL_SECS: u64 = 10;
+pub const CONTROL_CONNECTIONS_MAX: u64 = 24;
+pub const S3_REGION: &str = "us-east-1";
+/// Deposits up to 25 USD are credited when their block is seen.
+pub const INSTANT_MICROS_MAX: u64 = 25_000_000;
+/// A reorganisation deeper than this halts the watcher.
+pub const RETAINED_BLOCKS: u64 = 1024;
+pub const OPERATOR_NAME: &str = "Self-hosted Run402";
+pub const OPERATOR_CONTACT: &str = "the operator of this server";

@@ -1,0 +1,139 @@
+//! The one typed configuration. A file is read section by section; every mistake is collected, so that whoever wrote
+//! the file sees all of them at once.
+
+mod chains;
+mod data;
+pub mod defaults;
+mod http;
+mod identity;
+mod prices;
+mod reader;
+
+use std::path::Path;
+
+use crate::config::reader::{Mistakes, Section};
+
+pub use chains::{ChainConfig, KeystoreConfig, SignerConfig};
+pub use data::{CellConfig, ControlDbConfig, S3Config};
+pub use http::{Listen, ServerConfig, SitesConfig};
+pub use identity::IdentityConfig;
+pub use prices::PricesConfig;
+pub use reader::Mistake;
+
+/// Everything that differs between two installations.
+#[derive(Debug)]
+pub struct Config {
+    pub server: ServerConfig,
+    pub sites: SitesConfig,
+    pub control_db: ControlDbConfig,
+    pub cells: Vec<CellConfig>,
+    pub s3: S3Config,
+    pub keystore: Option<KeystoreConfig>,
+    pub chains: Vec<ChainConfig>,
+    pub prices: PricesConfig,
+    pub identity: IdentityConfig,
+}
+
+/// Why a file is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}")]
+    File {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("not TOML: {0}")]
+    Syntax(String),
+    #[error("{} in the configuration:{}", count(.0.len()), listed(.0))]
+    Mistakes(Vec<Mistake>),
+}
+
+/// Line and complaint. The error's own text would show the line, which may hold a secret.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+}
+
+fn count(mistakes: usize) -> String {
+    if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") }
+}
+
+fn listed(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(|mistake| format!("\n  {mistake}")).collect()
+}
+
+impl Config {
+    /// # Errors
+    /// `Mistakes` with every mistake of the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::File { path: path.display().to_string(), source })?;
+        Self::parse(&text)
+    }
+
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let table: toml::Table = text.parse().map_err(|e| ConfigError::Syntax(place(text, &e)))?;
+        let mistakes = Mistakes::default();
+        let config = Self::read(Section::root(&table, &mistakes));
+        let mistakes = mistakes.into_all();
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => Err(ConfigError::Mistakes(mistakes)),
+        }
+    }
+
+    /// `None` only when a mistake was noted. Every section is read before any answer is used, so that one bad
+    /// section does not hide the next.
+    fn read(mut root: Section<'_>) -> Option<Self> {
+        let server = ServerConfig::read(root.section("server"));
+        let sites = SitesConfig::read(root.section("sites"));
+        let control_db = ControlDbConfig::read(root.section("control_db"));
+        let cells = root.sections("cells", "[[cells]] with name and url, once per tenant database server");
+        let cells: Vec<_> = cells.into_iter().map(CellConfig::read).collect();
+        let s3 = S3Config::read(root.section("s3"));
+        let keystore = root.section_if_there("keystore").map(KeystoreConfig::read);
+        let chains = root.sections("chains", "[[chains]] with network, rpc_url, payee and fee_payer");
+        let chains: Vec<_> = chains.into_iter().map(ChainConfig::read).collect();
+        let prices = PricesConfig::read(root.section_if_there("prices"));
+        let identity = IdentityConfig::read(root.section_or_empty("identity"));
+        root.check(
+            distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
+            "chains",
+            || "each network once".to_owned(),
+        );
+        root.check(distinct(cells.iter().flatten().map(|cell| cell.name.clone())), "cells", || {
+            "each name once".to_owned()
+        });
+        let needs_keystore = chains.iter().flatten().any(ChainConfig::needs_keystore);
+        root.check(keystore.is_some() || !needs_keystore, "keystore", || {
+            "[keystore] with path and key_file, because a chain names a key in it".to_owned()
+        });
+        root.finish();
+        Some(Self {
+            server: server?,
+            sites: sites?,
+            control_db: control_db?,
+            cells: cells.into_iter().collect::<Option<_>>()?,
+            s3: s3?,
+            keystore: match keystore {
+                Some(keystore) => Some(keystore?),
+                None => None,
+            },
+            chains: chains.into_iter().collect::<Option<_>>()?,
+            prices: prices?,
+            identity: identity?,
+        })
+    }
+}
+
+fn distinct(names: impl Iterator<Item = String>) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    let mut names = names;
+    names.all(|name| seen.insert(name))
+}
+
+#[cfg(test)]
+mod tests;

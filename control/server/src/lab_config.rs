@@ -1,0 +1,228 @@
+//! The configuration of a lab, made from what it runs.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use chain::keystore::Keystore;
+use chain::signer::KeySecret;
+use lab::LabEndpoints;
+use types::{Entropy, Network, OsEntropy, UsdMicros};
+
+use crate::config::{
+    CellConfig, ChainConfig, Config, ControlDbConfig, IdentityConfig, KeystoreConfig, Listen, PricesConfig,
+    S3Config, ServerConfig, SignerConfig, SitesConfig, defaults,
+};
+
+const FEE_PAYER: &str = "lab-fee-payer";
+const FAUCET: &str = "lab-faucet";
+const CELL: &str = "cell-1";
+const NETWORK: Network = Network::BaseSepolia;
+
+/// What `up` decides beside the lab itself.
+pub struct Choices<'a> {
+    pub data: &'a Path,
+    pub listen: Listen,
+    pub public_url: String,
+    pub apex: String,
+    /// In the URLs of sites.
+    pub port: u16,
+    pub siwx_domains: Vec<String>,
+    pub admin_wallets: Vec<types::Wallet>,
+}
+
+/// Makes the files that a configuration names, and the configuration.
+///
+/// # Errors
+/// When the data directory cannot be written.
+pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> {
+    let master_key_file = choices.data.join("master.key");
+    ensure_master_key(&master_key_file)?;
+    let keystore = store_keys(choices.data, lab)?;
+    let payee = lab.payee_address.parse().context("the lab's payee")?;
+    // A lab that only serves the books has no cell.
+    let cells = (!lab.cell_url.is_empty())
+        .then(|| CellConfig { name: CELL.to_owned(), url: lab.cell_url.clone().into() })
+        .into_iter()
+        .collect();
+    Ok(Config {
+        server: ServerConfig {
+            listen: choices.listen,
+            public_url: Some(choices.public_url),
+            internal_url: None,
+            master_key_file,
+            claim_ttl_secs: defaults::CLAIM_TTL_SECS,
+            body_bytes_max: defaults::BODY_BYTES_MAX,
+            timeout_secs: defaults::TIMEOUT_SECS,
+            concurrent_requests_max: defaults::CONCURRENT_REQUESTS_MAX,
+            wait_secs_max: defaults::WAIT_SECS_MAX,
+            trust_forwarded_for: false,
+            operator_name: "Run402 lab".to_owned(),
+            operator_contact: "whoever started it".to_owned(),
+        },
+        sites: SitesConfig { scheme: "http".to_owned(), apex: choices.apex, port: Some(choices.port) },
+        control_db: ControlDbConfig {
+            url: lab.control_url.clone().into(),
+            connections_max: defaults::CONTROL_CONNECTIONS_MAX as u32,
+        },
+        cells,
+        s3: S3Config {
+            endpoint: lab.s3_endpoint.clone(),
+            region: defaults::S3_REGION.to_owned(),
+            bucket: lab.s3_bucket.clone(),
+            access_key: lab.s3_access_key.clone().into(),
+            secret_key: lab.s3_secret_key.clone().into(),
+        },
+        keystore: Some(keystore),
+        chains: vec![ChainConfig {
+            network: NETWORK,
+            rpc_url: lab.chain_rpc.clone().into(),
+            payee,
+            payees: Vec::new(),
+            fee_payer: SignerConfig::Keystore(FEE_PAYER.to_owned()),
+            faucet: Some(SignerConfig::Keystore(FAUCET.to_owned())),
+            instant_max: UsdMicros(defaults::INSTANT_MICROS_MAX as i64),
+            retained_blocks: defaults::RETAINED_BLOCKS,
+        }],
+        prices: PricesConfig { every_tier_on: Some(vec![NETWORK]) },
+        identity: IdentityConfig {
+            siwx_domains: choices.siwx_domains,
+            siwx_origins: Vec::new(),
+            siwx_path_bound: true,
+            admin_wallets: choices.admin_wallets,
+        },
+    })
+}
+
+/// Makes it once. Without it nothing that was sealed opens again.
+fn ensure_master_key(path: &Path) -> anyhow::Result<()> {
+    let text = hex::encode(OsEntropy.secret());
+    match write_new(path, &text) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        outcome => outcome.with_context(|| format!("writing {}", path.display())),
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Puts the lab's signing keys where production has them, so that there is one code path.
+fn store_keys(data: &Path, lab: &LabEndpoints) -> anyhow::Result<KeystoreConfig> {
+    let place = KeystoreConfig { path: data.join("keystore.json"), key_file: data.join("keystore.key") };
+    let mut keystore =
+        Keystore::open(&place.path, &place.key_file, &OsEntropy).context("opening the lab's keystore")?;
+    for (name, key) in [(FEE_PAYER, &lab.fee_payer_private_key), (FAUCET, &lab.faucet_private_key)] {
+        let mut bytes = Box::new([0; 32]);
+        hex::decode_to_slice(key.trim_start_matches("0x"), &mut *bytes).context("a key of the lab")?;
+        keystore.put(name, &KeySecret::new(bytes), &OsEntropy).context("writing the lab's keystore")?;
+    }
+    Ok(place)
+}
+
+/// Writes a configuration with which `run402d serve` joins the lab, on ports of its own. Readable by its owner only.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_serve_config(config: &Config, path: &Path) -> anyhow::Result<()> {
+    let text = serve_config(config)?;
+    let fresh = PathBuf::from(format!("{}.new", path.display()));
+    let _ = std::fs::remove_file(&fresh);
+    write_new(&fresh, &text)
+        .and_then(|()| std::fs::rename(&fresh, path))
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+fn serve_config(config: &Config) -> anyhow::Result<String> {
+    use secrecy::ExposeSecret;
+    let chain = config.chains.first().context("a lab has a chain")?;
+    let cell = config.cells.first().context("a lab has a cell")?;
+    let keystore = config.keystore.as_ref().context("a lab has a keystore")?;
+    let absolute = |path: &Path| std::path::absolute(path).map(|path| path.display().to_string());
+    let value = serde_json::json!({
+        "server": {
+            "listen": "127.0.0.1:0",
+            "internal_listen": "127.0.0.1:0",
+            "master_key_file": absolute(&config.server.master_key_file)?,
+            "operator_name": config.server.operator_name,
+            "operator_contact": config.server.operator_contact,
+        },
+        "sites": { "scheme": config.sites.scheme, "apex": config.sites.apex, "port": config.sites.port },
+        "control_db": { "url": config.control_db.url.expose_secret() },
+        "cells": [{ "name": cell.name, "url": cell.url.expose_secret() }],
+        "s3": {
+            "endpoint": config.s3.endpoint,
+            "region": config.s3.region,
+            "bucket": config.s3.bucket,
+            "access_key": config.s3.access_key.expose_secret(),
+            "secret_key": config.s3.secret_key.expose_secret(),
+        },
+        "keystore": { "path": absolute(&keystore.path)?, "key_file": absolute(&keystore.key_file)? },
+        "chains": [{
+            "network": chain.network.as_str(),
+            "rpc_url": chain.rpc_url.expose_secret(),
+            "payee": chain.payee,
+            "fee_payer": { "keystore": FEE_PAYER },
+            "faucet": { "keystore": FAUCET },
+        }],
+        "prices": { "every_tier_on": [NETWORK.as_str()] },
+        "identity": {
+            "siwx_domains": config.identity.siwx_domains,
+            "admin_wallets": config.identity.admin_wallets,
+        },
+    });
+    let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
+    Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_written_configuration_is_one_that_serve_reads() {
+        let data = std::env::temp_dir().join(format!("run402d-{}", hex::encode(&OsEntropy.secret()[..8])));
+        std::fs::create_dir(&data).unwrap();
+        let key = |n: u8| format!("0x{}", hex::encode([n; 32]));
+        let wallet = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266".to_owned();
+        let lab = LabEndpoints {
+            control_url: "postgres://run402@%2Ftmp%2Fsocket:5432/run402".into(),
+            cell_url: "postgres://postgres:secret@127.0.0.1:5433/postgres".into(),
+            postgres_socket_dir: "/tmp/socket".into(),
+            chain_rpc: "http://127.0.0.1:8545".into(),
+            s3_endpoint: "http://127.0.0.1:9000".into(),
+            s3_bucket: "lab".into(),
+            s3_access_key: "access".into(),
+            s3_secret_key: "secret".into(),
+            token_address: wallet.clone(),
+            faucet_address: wallet.clone(),
+            faucet_private_key: key(1),
+            payee_address: wallet.clone(),
+            payee_private_key: key(2),
+            fee_payer_address: wallet,
+            fee_payer_private_key: key(3),
+        };
+        let choices = || Choices {
+            data: &data,
+            listen: Listen { api: "127.0.0.1:0".parse().unwrap(), internal: "127.0.0.1:0".parse().unwrap() },
+            public_url: "http://127.0.0.1:4020".into(),
+            apex: "localhost".into(),
+            port: 4020,
+            siwx_domains: vec!["localhost".into()],
+            admin_wallets: Vec::new(),
+        };
+        let first = make(choices(), &lab).unwrap();
+        let key_before = std::fs::read(&first.server.master_key_file).unwrap();
+        let again = make(choices(), &lab).unwrap();
+        assert_eq!(std::fs::read(&again.server.master_key_file).unwrap(), key_before, "made once");
+        let read = Config::parse(&serve_config(&again).unwrap()).unwrap();
+        assert_eq!(read.sites.port, Some(4020));
+        assert_eq!(read.prices.every_tier_on, Some(vec![Network::BaseSepolia]));
+        assert!(read.server.public_url.is_none() && read.server.master_key_file.is_absolute());
+        std::fs::remove_dir_all(&data).unwrap();
+    }
+}

@@ -1,0 +1,76 @@
+//! `run402d`: the one server binary.
+//!
+//! [`up`] is the whole platform on one machine, [`serve`] takes a configuration file and real services. Both build a
+//! [`config::Config`], wire the adapters that it names ([`wire`]) and run one node ([`node`]) until told to stop
+//! ([`drain`]).
+
+mod books;
+mod cli;
+mod config;
+mod drain;
+mod generate;
+mod http;
+mod lab_config;
+mod node;
+mod ready;
+mod serve;
+mod up;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{BooksCommand, Cli, Command};
+use crate::config::Config;
+
+const LOG_DEFAULT: &str = "info,sqlx=warn,tokio_cron_scheduler=warn,hyper=warn,s3s=warn";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logs(&cli);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("run402d: the runtime does not start: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("run402d: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(arguments) => up::run(arguments).await?,
+        Command::Serve { config } => serve::run(Config::load(&config)?).await?,
+        Command::Migrate { config } => wire::migrate(&Config::load(&config)?).await?,
+        Command::CheckConfig { config } => wire::check(&Config::load(&config)?)?,
+        Command::Books { command: BooksCommand::Verify(arguments) } => {
+            let clean = books::verify(arguments).await?;
+            return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Generate { what } => generate::print(what)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs go to stderr: stdout belongs to scripts.
+fn start_logs(cli: &Cli) {
+    let filter = cli.log.clone().unwrap_or_else(|| LOG_DEFAULT.to_owned());
+    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|e| {
+        eprintln!("run402d: not a log filter ({e}); using {LOG_DEFAULT}");
+        EnvFilter::new(LOG_DEFAULT)
+    });
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match cli.log_format {
+        cli::LogFormat::Text => logs.with_ansi(false).init(),
+        cli::LogFormat::Json => logs.json().init(),
+    }
+}

@@ -1,0 +1,37 @@
+//! One node on the services that a configuration names.
+
+use serde_json::json;
+
+use crate::config::Config;
+use crate::drain::StopSignals;
+use crate::node::{Bound, Names, Node};
+use crate::{ready, wire};
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// When something that the configuration names does not answer, or is not what it should be.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut signals = StopSignals::listen()?;
+    let bound =
+        Bound::bind(config.server.listen, Names { api: "server.listen", internal: "server.internal_listen" })
+            .await?;
+    let api = config.server.public_url.clone().unwrap_or_else(|| bound.api_url());
+    let starting = async {
+        let store = wire::migrated_store(&config).await?;
+        let deps = wire::deps(&config, store, bound.api_port()).await?;
+        Node::start(&config, deps, bound, None).await
+    };
+    let node = tokio::select! {
+        started = starting => started?,
+        () = signals.next() => return Ok(()),
+    };
+    ready::print(
+        &json!({ "ready": true, "api": api, "listen": node.listen(), "internal": node.internal_url() }),
+    );
+    signals.next().await;
+    signals.second_ends_at_once();
+    tracing::info!("draining");
+    node.stop().await;
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! The whole platform on this machine: the lab's servers, and one node on them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use lab::{Lab, LabConfig, LabEndpoints};
+use serde_json::{Value, json};
+
+use crate::cli::UpArgs;
+use crate::config::{Config, Listen};
+use crate::drain::StopSignals;
+use crate::lab_config::{self, Choices};
+use crate::node::{Bound, Names, Node};
+use crate::{ready, wire};
+
+const BLOCK_TIME_SECS: u64 = 1;
+/// How long everything may take to answer once it is started.
+const READY_SECS_MAX: u64 = 60;
+const READY_POLL: Duration = Duration::from_millis(100);
+
+/// Runs until told to stop, or until one of the lab's servers dies.
+///
+/// # Errors
+/// In one line, when something cannot be started.
+pub async fn run(arguments: UpArgs) -> anyhow::Result<()> {
+    let mut signals = StopSignals::listen()?;
+    // First of all: a busy port should not cost the start of two databases.
+    let listen = Listen { api: arguments.listen, internal: SocketAddr::from(([127, 0, 0, 1], 0)) };
+    let bound = Bound::bind(listen, Names { api: "--listen", internal: "--listen" }).await?;
+    let data = std::path::absolute(&arguments.data).context("the data directory")?;
+    let starting = Lab::start(lab_settings(&data, &arguments), &progress);
+    let lab = tokio::select! {
+        lab = starting => lab.map_err(|e| flagged(e, &arguments))?,
+        () = signals.next() => return Ok(()),
+    };
+    let outcome = run_node(&arguments, &data, &lab, bound, signals).await;
+    progress("stopping the lab");
+    let stopped = lab.stop().await.context("stopping the lab");
+    outcome.and(stopped)
+}
+
+async fn run_node(
+    arguments: &UpArgs,
+    data: &Path,
+    lab: &Lab,
+    bound: Bound,
+    mut signals: StopSignals,
+) -> anyhow::Result<()> {
+    let api = bound.api_url();
+    let config = configure(arguments, data, &bound, lab.endpoints())?;
+    if let Some(path) = &arguments.write_serve_config {
+        lab_config::write_serve_config(&config, path)?;
+    }
+    let facts = facts(&api, data, &config, lab.endpoints());
+    let starting = async {
+        let store = wire::migrated_store(&config).await?;
+        let deps = wire::deps(&config, store, bound.api_port()).await?;
+        let node = Node::start(&config, deps, bound, Some(facts.clone())).await?;
+        healthy(&node).await?;
+        anyhow::Ok(node)
+    };
+    let node = tokio::select! {
+        node = starting => node?,
+        failure = lab.failed() => return Err(failure.into()),
+        () = signals.next() => return Ok(()),
+    };
+    ready::print(&ready_line(&facts, lab.endpoints(), &node));
+    welcome(&api, &config);
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        failure = lab.failed() => Some(failure),
+    };
+    signals.second_ends_at_once();
+    progress("finishing what is under way; Ctrl-C again ends at once");
+    node.stop().await;
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => Ok(()),
+    }
+}
+
+/// The lab that `up` and `books verify` mean by a data directory.
+pub fn lab_settings(data: &Path, arguments: &UpArgs) -> LabConfig {
+    LabConfig {
+        data: data.to_path_buf(),
+        tools: arguments.tools.clone(),
+        chain_listen: arguments.chain_listen,
+        block_time_secs: BLOCK_TIME_SECS,
+    }
+}
+
+/// Adds the flag that would help, where there is one.
+fn flagged(error: lab::LabError, arguments: &UpArgs) -> anyhow::Error {
+    let port = arguments.chain_listen.port();
+    match &error {
+        lab::LabError::PortInUse { port: busy, .. } if *busy == port => {
+            anyhow::anyhow!("{error} with --chain-listen")
+        }
+        _ => error.into(),
+    }
+}
+
+fn configure(arguments: &UpArgs, data: &Path, bound: &Bound, lab: &LabEndpoints) -> anyhow::Result<Config> {
+    let api = bound.api_address();
+    let host = match api.ip() {
+        std::net::IpAddr::V4(ip) => ip.to_string(),
+        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let mut domains: Vec<String> = ["localhost", "127.0.0.1", "::1", "[::1]"].map(str::to_owned).into();
+    domains.push(host);
+    domains.extend(arguments.siwx_domains.iter().map(|name| name.to_ascii_lowercase()));
+    domains.sort();
+    domains.dedup();
+    let choices = Choices {
+        data,
+        listen: Listen { api, internal: SocketAddr::from(([127, 0, 0, 1], 0)) },
+        public_url: bound.api_url(),
+        apex: arguments.apex.to_ascii_lowercase(),
+        port: api.port(),
+        siwx_domains: domains,
+        admin_wallets: arguments.admin_wallets.clone(),
+    };
+    lab_config::make(choices, lab)
+}
+
+/// What anyone may know about the lab; shown in `GET /status`, so no secrets.
+fn facts(api: &str, data: &Path, config: &Config, lab: &LabEndpoints) -> Value {
+    json!({
+        "api": api,
+        "chain_rpc": lab.chain_rpc,
+        "chain_id": lab::CHAIN_ID,
+        "s3": lab.s3_endpoint,
+        "data": data,
+        "sites": format!("{}://<name>.{}:{}", config.sites.scheme, config.sites.apex, config.sites.port.unwrap_or(80)),
+        "token": lab.token_address,
+        "payee": lab.payee_address,
+        "faucet": lab.faucet_address,
+        "fee_payer": lab.fee_payer_address,
+    })
+}
+
+fn ready_line(facts: &Value, lab: &LabEndpoints, node: &Node) -> Value {
+    let mut line = json!({ "ready": true });
+    for (name, value) in facts.as_object().into_iter().flatten() {
+        line[name.as_str()] = value.clone();
+    }
+    line["postgres"] = lab.control_url.as_str().into();
+    line["cell_postgres"] = lab.cell_url.as_str().into();
+    line["postgres_socket_dir"] = lab.postgres_socket_dir.display().to_string().into();
+    line["internal"] = node.internal_url().into();
+    line["pid"] = std::process::id().into();
+    line
+}
+
+/// Waits until every check of `GET /health` passes.
+async fn healthy(node: &Node) -> anyhow::Result<()> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(READY_SECS_MAX);
+    loop {
+        let health = node.plane().health().await;
+        if health.is_healthy() {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() > deadline {
+            let failing: Vec<_> = health.failing().collect();
+            bail!("not ready after {READY_SECS_MAX} seconds: {} fail", failing.join(", "));
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
+}
+
+fn progress(text: &str) {
+    eprintln!("run402d: {text}");
+}
+
+/// The next commands, for whoever reads the terminal.
+fn welcome(api: &str, config: &Config) {
+    let sites = &config.sites;
+    let port = sites.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let base = if api == "http://127.0.0.1:4020" {
+        String::new()
+    } else {
+        format!("  export RUN402_API_BASE={api}\n")
+    };
+    let folder = std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
+    let path =
+        folder.map(|folder| format!("  export PATH=\"{}:$PATH\"\n", folder.display())).unwrap_or_default();
+    eprintln!(
+        "\nrun402d is ready at {api} (health: {api}/health, status: {api}/status)\n\n\
+         In another terminal:\n{path}{base}\
+         \x20 run402 init\n\
+         \x20 run402 tier set prototype\n\
+         \x20 run402 projects provision --name my-app\n\
+         \x20 run402 sites deploy-dir ./dist\n\
+         \x20 run402 subdomains claim my-app      # {scheme}://my-app.{apex}{port}\n\n\
+         Ctrl-C stops everything; the data stays.\n",
+        scheme = sites.scheme,
+        apex = sites.apex,
+    );
+}

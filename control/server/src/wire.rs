@@ -1,0 +1,183 @@
+//! Makes the adapters that a configuration names: the only place that knows concrete ones.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use actors::{ChainDeps, Chains, Deps};
+use anyhow::{Context, bail};
+use chain::alloy_rpc::AlloyRpc;
+use chain::keystore::Keystore;
+use chain::kms::{KmsPlace, KmsSigner};
+use chain::signer::Signer;
+use secrecy::{ExposeSecret, SecretString};
+use store::cells::{CellConfig, Cells};
+use store::{MasterKey, Store};
+use types::{Entropy, NodeId, OsEntropy, SystemClock};
+
+use crate::config::{ChainConfig, Config, SignerConfig};
+use crate::ready;
+
+/// Connects to everything else, given the control database at its newest version.
+///
+/// # Errors
+/// Says which service failed and which key of the configuration names it.
+pub async fn deps(config: &Config, store: Store, api_port: u16) -> anyhow::Result<Arc<Deps>> {
+    let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    let master_key = master_key(&config.server.master_key_file)?;
+    let cells =
+        config.cells.iter().map(|cell| CellConfig::new(&cell.name, cell.url.expose_secret())).collect();
+    let cells = Cells::connect(cells, &master_key, &store)
+        .await
+        .context("connecting to the tenant database servers (cells)")?;
+    let chains = chains(config, &*entropy).await?;
+    let mut prices = billing::PriceTable::default();
+    if let Some(networks) = &config.prices.every_tier_on {
+        prices = prices.on_networks(networks);
+    }
+    let prices = prices.only_networks(|network| chains.get(network).is_some());
+    let s3 = &config.s3;
+    let (access, secret) = (s3.access_key.expose_secret(), s3.secret_key.expose_secret());
+    let blobs = blobs::S3Blobs::new(&s3.endpoint, &s3.region, &s3.bucket, access, secret);
+    // A proxy in front has the scheme's own port; without one, sites are where the API is.
+    let own_port = config.server.public_url.is_none().then_some(api_port);
+    let port = config.sites.port.or(own_port);
+    Ok(Arc::new(Deps {
+        store,
+        node: NodeId::new(&*entropy),
+        clock: Arc::new(SystemClock),
+        entropy,
+        master_key,
+        chains,
+        cells,
+        blobs: Arc::new(blobs),
+        prices,
+        hosts: sites::Hosts::new(&config.sites.scheme, &config.sites.apex, port),
+        actors: OnceLock::new(),
+    }))
+}
+
+/// Brings the control database to this version.
+///
+/// # Errors
+/// When it does not answer, or belongs to a newer version.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    migrated_store(config).await?;
+    ready::print(&serde_json::json!({ "migrated": true }));
+    Ok(())
+}
+
+/// Looks at what can be looked at without a service: the files that the configuration names.
+///
+/// # Errors
+/// With every file that cannot be used.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    let mut wrong = Vec::new();
+    if let Err(e) = master_key(&config.server.master_key_file) {
+        wrong.push(format!("server.master_key_file: {e:#}"));
+    }
+    for (key, path) in config.keystore.iter().flat_map(|k| [("path", &k.path), ("key_file", &k.key_file)]) {
+        if let Err(e) = std::fs::File::open(path) {
+            wrong.push(format!("keystore.{key}: cannot read {}: {e}", path.display()));
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("files that the configuration names cannot be used:\n  {}", wrong.join("\n  "));
+    }
+    ready::print(&serde_json::json!({ "ok": true }));
+    Ok(())
+}
+
+/// Connects to the control database and brings it to this version.
+///
+/// # Errors
+/// When it does not answer, or belongs to a newer version.
+pub async fn migrated_store(config: &Config) -> anyhow::Result<Store> {
+    let store = store(config).await?;
+    store.migrate().await.context("migrating the control database")?;
+    Ok(store)
+}
+
+/// Connects to the control database as it is.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn store(config: &Config) -> anyhow::Result<Store> {
+    let db = &config.control_db;
+    Store::connect(db.url.expose_secret(), db.connections_max)
+        .await
+        .context("connecting to the control database (control_db.url)")
+}
+
+/// Reads 64 hex digits.
+fn master_key(path: &Path) -> anyhow::Result<MasterKey> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = SecretString::from(text);
+    let mut key = [0; 32];
+    hex::decode_to_slice(text.expose_secret().trim(), &mut key)
+        .map_err(|_| anyhow::anyhow!("{} does not hold 64 hex digits", path.display()))?;
+    Ok(MasterKey::new(key))
+}
+
+async fn chains(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<Chains> {
+    let mut keystore = match &config.keystore {
+        // It would make both files when neither is there, and a key made silently is one that nobody funded.
+        Some(place) if place.path.exists() => {
+            Some(Keystore::open(&place.path, &place.key_file, entropy).context("opening the keystore")?)
+        }
+        Some(place) => bail!("keystore.path: there is no {}", place.path.display()),
+        None => None,
+    };
+    let mut chains = Chains::default();
+    for chain in &config.chains {
+        let deps = chain_deps(chain, keystore.as_mut(), entropy)
+            .await
+            .with_context(|| format!("the chain {}", chain.network))?;
+        chains.0.insert(chain.network, deps);
+    }
+    Ok(chains)
+}
+
+async fn chain_deps(
+    config: &ChainConfig,
+    mut keystore: Option<&mut Keystore>,
+    entropy: &dyn Entropy,
+) -> anyhow::Result<ChainDeps> {
+    let rpc = AlloyRpc::new(config.network, config.rpc_url.expose_secret()).context("rpc_url")?;
+    chain::rpc::self_check(&rpc).await.context("rpc_url")?;
+    let fee_payer = signer(&config.fee_payer, keystore.as_deref_mut(), entropy).await.context("fee_payer")?;
+    let faucet = match &config.faucet {
+        Some(faucet) => Some(signer(faucet, keystore, entropy).await.context("faucet")?),
+        None => None,
+    };
+    let mut payees = config.payees.clone();
+    if !payees.contains(&config.payee) {
+        payees.push(config.payee);
+    }
+    Ok(ChainDeps {
+        network: config.network,
+        rpc: Arc::new(rpc),
+        fee_payer,
+        faucet,
+        payee: config.payee,
+        payees,
+        instant_max: config.instant_max,
+        retained_blocks: config.retained_blocks,
+    })
+}
+
+async fn signer(
+    config: &SignerConfig,
+    keystore: Option<&mut Keystore>,
+    entropy: &dyn Entropy,
+) -> anyhow::Result<Arc<dyn Signer>> {
+    match (config, keystore) {
+        (SignerConfig::Keystore(name), Some(keystore)) => Ok(Arc::new(keystore.signer(name, entropy)?)),
+        (SignerConfig::Keystore(name), None) => {
+            bail!("the key {name} is in a keystore, and none is configured")
+        }
+        (SignerConfig::Kms { key_id, region, endpoint }, _) => {
+            let place = KmsPlace { region: region.clone(), endpoint: endpoint.clone() };
+            Ok(Arc::new(KmsSigner::connect(place.client().await, key_id.clone()).await?))
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Content held per project, and the uploads that bring it.
+//!
+//! Whether a project holds an object is judged by `project_content` alone: another project's copy is never evidence.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use types::{ContentPlanId, ProjectId, Sha256Hex, UploadId};
+
+use crate::{During, Store, StoreError, Tx};
+
+mod hold;
+
+pub use hold::{
+    Room, Taken, content_lock, content_orphan_drop, content_orphans, content_take, project_content_bytes,
+    project_content_drop,
+};
+
+/// A plan for bringing content in.
+#[derive(Debug, Clone)]
+pub struct ContentPlan {
+    pub id: ContentPlanId,
+    pub project: ProjectId,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Where an upload stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadState {
+    Open,
+    Completed,
+    Aborted,
+}
+
+impl UploadState {
+    const ALL: [Self; 3] = [Self::Open, Self::Completed, Self::Aborted];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Completed => "completed",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// One object on its way in.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    pub id: UploadId,
+    pub project: ProjectId,
+    pub content_plan: Option<ContentPlanId>,
+    pub sha256: Sha256Hex,
+    pub size_bytes: u64,
+    pub content_type: Option<String>,
+    pub staging_key: String,
+    pub state: UploadState,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Which of `wanted` the project holds, with their sizes in bytes.
+///
+/// # Errors
+/// `Db` only.
+pub async fn content_held(
+    store: &Store,
+    project: ProjectId,
+    wanted: &[Sha256Hex],
+) -> Result<HashMap<Sha256Hex, u64>, StoreError> {
+    let wanted: Vec<&str> = wanted.iter().map(Sha256Hex::as_str).collect();
+    let rows = sqlx::query(
+        "select o.sha256, o.size_bytes from project_content k join content_objects o using (sha256)
+         where k.project_id = $1 and k.sha256 = any($2)",
+    )
+    .bind(project.0)
+    .bind(wanted)
+    .fetch_all(store.pool())
+    .await
+    .during("look for content")?;
+    rows.iter().map(|row| Ok((digest(row, "sha256")?, size(row, "size_bytes")?))).collect()
+}
+
+/// Writes a plan and its uploads, in one commit with whatever else `tx` carries.
+///
+/// # Errors
+/// `Constraint` when an id is used twice.
+pub async fn content_plan_create(
+    tx: &mut Tx,
+    plan: &ContentPlan,
+    uploads: &[Upload],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into content_plans (id, project_id, state, created_at, expires_at) values ($1, $2, 'open', $3, $4)",
+    )
+    .bind(plan.id.0)
+    .bind(plan.project.0)
+    .bind(plan.created_at)
+    .bind(plan.expires_at)
+    .execute(tx.conn())
+    .await
+    .during("create a content plan")?;
+    let sizes: Vec<i64> = uploads.iter().map(|u| i64::try_from(u.size_bytes).unwrap_or(i64::MAX)).collect();
+    sqlx::query(
+        "insert into uploads (id, project_id, content_plan_id, sha256, size_bytes, content_type, staging_key, state,
+           created_at, expires_at)
+         select id, $1, $2, sha256, size_bytes, content_type, staging_key, 'open', $3, $4
+         from unnest($5::uuid[], $6::text[], $7::bigint[], $8::text[], $9::text[])
+           as u (id, sha256, size_bytes, content_type, staging_key)",
+    )
+    .bind(plan.project.0)
+    .bind(plan.id.0)
+    .bind(plan.created_at)
+    .bind(uploads.first().map_or(plan.expires_at, |u| u.expires_at))
+    .bind(uploads.iter().map(|u| u.id.0).collect::<Vec<_>>())
+    .bind(uploads.iter().map(|u| u.sha256.as_str()).collect::<Vec<_>>())
+    .bind(sizes)
+    .bind(uploads.iter().map(|u| u.content_type.as_deref()).collect::<Vec<_>>())
+    .bind(uploads.iter().map(|u| u.staging_key.as_str()).collect::<Vec<_>>())
+    .execute(tx.conn())
+    .await
+    .during("create uploads")?;
+    Ok(())
+}
+
+/// # Errors
+/// `Db` only.
+pub async fn content_plan_find(store: &Store, id: ContentPlanId) -> Result<Option<ContentPlan>, StoreError> {
+    let row = sqlx::query("select id, project_id, created_at, expires_at from content_plans where id = $1")
+        .bind(id.0)
+        .fetch_optional(store.pool())
+        .await
+        .during("find a content plan")?;
+    row.map(|row| {
+        Ok(ContentPlan {
+            id: ContentPlanId(row.try_get("id")?),
+            project: ProjectId(row.try_get("project_id")?),
+            created_at: row.try_get("created_at")?,
+            expires_at: row.try_get("expires_at")?,
+        })
+    })
+    .transpose()
+    .during("read a content plan")
+}
+
+/// Remembers that everything of the plan is in. Idempotent.
+///
+/// # Errors
+/// `Db` only.
+pub async fn content_plan_commit(tx: &mut Tx, id: ContentPlanId) -> Result<(), StoreError> {
+    sqlx::query("update content_plans set state = 'committed' where id = $1")
+        .bind(id.0)
+        .execute(tx.conn())
+        .await
+        .during("commit a content plan")?;
+    Ok(())
+}
+
+const UPLOAD: &str =
+    "select id, project_id, content_plan_id, sha256, size_bytes, content_type, staging_key, state,
+    created_at, expires_at from uploads";
+
+/// The uploads of a plan, in the order of their ids.
+///
+/// # Errors
+/// `Db`, `Corrupt`.
+pub async fn content_plan_uploads(store: &Store, id: ContentPlanId) -> Result<Vec<Upload>, StoreError> {
+    let sql = sqlx::AssertSqlSafe(format!("{UPLOAD} where content_plan_id = $1 order by id"));
+    let rows = sqlx::query(sql).bind(id.0).fetch_all(store.pool()).await.during("list uploads")?;
+    rows.iter().map(upload).collect()
+}
+
+/// # Errors
+/// `Db`, `Corrupt`.
+pub async fn upload_find(store: &Store, id: UploadId) -> Result<Option<Upload>, StoreError> {
+    let sql = sqlx::AssertSqlSafe(format!("{UPLOAD} where id = $1"));
+    let row = sqlx::query(sql).bind(id.0).fetch_optional(store.pool()).await.during("find an upload")?;
+    row.as_ref().map(upload).transpose()
+}
+
+/// Open uploads whose time is over, the oldest first.
+///
+/// # Errors
+/// `Db`, `Corrupt`.
+pub async fn uploads_expired(
+    store: &Store,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Upload>, StoreError> {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "{UPLOAD} where state = 'open' and expires_at <= $1 order by expires_at limit $2"
+    ));
+    let rows = sqlx::query(sql)
+        .bind(now)
+        .bind(limit)
+        .fetch_all(store.pool())
+        .await
+        .during("find expired uploads")?;
+    rows.iter().map(upload).collect()
+}
+
+/// Gives an open upload up. False when it had ended before, one way or the other.
+///
+/// # Errors
+/// `Db` only.
+pub async fn upload_abort(tx: &mut Tx, id: UploadId) -> Result<bool, StoreError> {
+    let done = sqlx::query("update uploads set state = 'aborted' where id = $1 and state = 'open'")
+        .bind(id.0)
+        .execute(tx.conn())
+        .await
+        .during("abort an upload")?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn upload(row: &PgRow) -> Result<Upload, StoreError> {
+    let state: String = row.try_get("state").during("read an upload")?;
+    Ok(Upload {
+        id: UploadId(row.try_get("id").during("read an upload")?),
+        project: ProjectId(row.try_get("project_id").during("read an upload")?),
+        content_plan: row
+            .try_get::<Option<uuid::Uuid>, _>("content_plan_id")
+            .during("read an upload")?
+            .map(ContentPlanId),
+        sha256: digest(row, "sha256")?,
+        size_bytes: size(row, "size_bytes")?,
+        content_type: row.try_get("content_type").during("read an upload")?,
+        staging_key: row.try_get("staging_key").during("read an upload")?,
+        state: UploadState::ALL
+            .into_iter()
+            .find(|known| known.as_str() == state)
+            .ok_or_else(|| StoreError::Corrupt(format!("upload state {state}")))?,
+        created_at: row.try_get("created_at").during("read an upload")?,
+        expires_at: row.try_get("expires_at").during("read an upload")?,
+    })
+}
+
+pub(crate) fn digest(row: &PgRow, column: &str) -> Result<Sha256Hex, StoreError> {
+    let text: String = row.try_get(column).during("read a digest")?;
+    text.parse().map_err(|_| StoreError::Corrupt(format!("digest {text}")))
+}
+
+pub(crate) fn size(row: &PgRow, column: &str) -> Result<u64, StoreError> {
+    let bytes: i64 = row.try_get(column).during("read a size")?;
+    u64::try_from(bytes).map_err(|_| StoreError::Corrupt(format!("size {bytes}")))
+}

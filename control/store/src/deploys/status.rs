@@ -1,0 +1,169 @@
+//! The states of a deploy operation.
+
+/// Where an operation stands. The states between `Staging` and `Activating` belong to parts of a release that change
+/// the project's database.
+///
+/// # Source
+/// Wire contract 02 section 4.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    Planning,
+    Uploading,
+    Committing,
+    Staging,
+    Gating,
+    Migrating,
+    SchemaSettling,
+    Activating,
+    ActivationPending,
+    Ready,
+    Failed,
+    RolledBack,
+    NeedsRepair,
+}
+
+/// What happens to an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The plan's owner wants it.
+    Committed,
+    /// Plan live, base unchanged, content present.
+    Validated,
+    /// Nothing would change, so what is live is the result.
+    FoundNoop,
+    /// The release is written, still invisible.
+    Staged,
+    /// The pointer has moved.
+    Activated,
+    /// The pointer could not be moved now.
+    ActivationDeferred,
+    /// It can never succeed.
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{event:?} does not happen to an operation that is {status:?}")]
+pub struct IllegalMove {
+    pub status: Status,
+    pub event: Event,
+}
+
+impl Status {
+    pub const ALL: [Self; 13] = [
+        Self::Planning,
+        Self::Uploading,
+        Self::Committing,
+        Self::Staging,
+        Self::Gating,
+        Self::Migrating,
+        Self::SchemaSettling,
+        Self::Activating,
+        Self::ActivationPending,
+        Self::Ready,
+        Self::Failed,
+        Self::RolledBack,
+        Self::NeedsRepair,
+    ];
+    /// Nothing happens any more.
+    pub const TERMINAL: [Self; 4] = [Self::Ready, Self::Failed, Self::RolledBack, Self::NeedsRepair];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Planning => "planning",
+            Self::Uploading => "uploading",
+            Self::Committing => "committing",
+            Self::Staging => "staging",
+            Self::Gating => "gating",
+            Self::Migrating => "migrating",
+            Self::SchemaSettling => "schema_settling",
+            Self::Activating => "activating",
+            Self::ActivationPending => "activation_pending",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::NeedsRepair => "needs_repair",
+        }
+    }
+
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    pub fn is_terminal(self) -> bool {
+        Self::TERMINAL.contains(&self)
+    }
+
+    /// The state after `event`.
+    ///
+    /// # Errors
+    /// `IllegalMove` when it cannot happen.
+    pub fn apply(self, event: Event) -> Result<Self, IllegalMove> {
+        let to = match (self, event) {
+            (Self::Planning | Self::Uploading, Event::Committed) => Self::Committing,
+            (Self::Committing, Event::Validated) => Self::Staging,
+            (Self::Committing, Event::FoundNoop) => Self::Ready,
+            (Self::Staging, Event::Staged) => Self::Activating,
+            (Self::Activating | Self::ActivationPending, Event::Activated) => Self::Ready,
+            (Self::Activating | Self::ActivationPending, Event::ActivationDeferred) => {
+                Self::ActivationPending
+            }
+            (
+                Self::Committing | Self::Staging | Self::Activating | Self::ActivationPending,
+                Event::Failed,
+            ) => Self::Failed,
+            (status, event) => return Err(IllegalMove { status, event }),
+        };
+        Ok(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [Event; 7] = [
+        Event::Committed,
+        Event::Validated,
+        Event::FoundNoop,
+        Event::Staged,
+        Event::Activated,
+        Event::ActivationDeferred,
+        Event::Failed,
+    ];
+
+    #[test]
+    fn every_pair_is_decided() {
+        use Status::{
+            Activating, ActivationPending, Committing, Failed, Planning, Ready, Staging, Uploading,
+        };
+        let legal = [
+            (Planning, Event::Committed, Committing),
+            (Uploading, Event::Committed, Committing),
+            (Committing, Event::Validated, Staging),
+            (Committing, Event::FoundNoop, Ready),
+            (Committing, Event::Failed, Failed),
+            (Staging, Event::Staged, Activating),
+            (Staging, Event::Failed, Failed),
+            (Activating, Event::Activated, Ready),
+            (Activating, Event::ActivationDeferred, ActivationPending),
+            (Activating, Event::Failed, Failed),
+            (ActivationPending, Event::Activated, Ready),
+            (ActivationPending, Event::ActivationDeferred, ActivationPending),
+            (ActivationPending, Event::Failed, Failed),
+        ];
+        for status in Status::ALL {
+            for event in EVENTS {
+                let expected = legal.iter().find(|(s, e, _)| (*s, *e) == (status, event)).map(|row| row.2);
+                assert_eq!(status.apply(event).ok(), expected, "{status:?} {event:?}");
+            }
+            assert_eq!(Status::named(status.as_str()), Some(status));
+        }
+    }
+
+    #[test]
+    fn nothing_happens_after_the_end() {
+        for status in Status::TERMINAL {
+            assert!(EVENTS.iter().all(|event| status.apply(*event).is_err()), "{status:?}");
+        }
+    }
+}

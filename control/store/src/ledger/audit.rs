@@ -1,0 +1,86 @@
+//! What the ledger, the payments, the purchases and the sightings must say about one another.
+
+/// Like the queries of `verify`: each answers one line of text per difference.
+pub(super) const QUERIES: [(&str, &str); 8] = [
+    (
+        "payment_without_deposit",
+        "select format('payment %s is credited %s times and has no live deposit of %s', p.id, p.credits, p.amount_micros)
+         from payments p where p.state = 'credited' and not exists (
+           select from ledger_transfers t where t.source = 'x402' and t.amount = p.amount_micros
+             and t.source_id = p.network || '/' || p.asset || '/' || p.payer || '/0x' || encode(p.nonce, 'hex')
+               || '/#' || p.credits
+             and not exists (select from ledger_transfers r where r.reverses = t.id)) limit 1000",
+    ),
+    (
+        "deposit_without_payment",
+        "select format('deposit %s (%s) stands and no credited payment claims it', t.id, t.source_id)
+         from ledger_transfers t where t.source = 'x402'
+           and not exists (select from ledger_transfers r where r.reverses = t.id)
+           and not exists (
+             select from payments p where p.state = 'credited' and p.amount_micros = t.amount
+               and p.network = split_part(t.source_id, '/', 1) and p.asset = split_part(t.source_id, '/', 2)
+               and p.payer = split_part(t.source_id, '/', 3)
+               and '0x' || encode(p.nonce, 'hex') = split_part(t.source_id, '/', 4)
+               and '#' || p.credits = split_part(t.source_id, '/', 5)) limit 1000",
+    ),
+    (
+        "sighting",
+        "with seen as (
+           select s.*, s.network || '/0x' || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn as name,
+             p.id as payment, p.state, p.credits
+           from sightings s left join payments p on p.network = s.network and p.asset = s.asset and p.payer = s.payer
+             and p.nonce = s.nonce and p.pay_to = s.pay_to and p.amount_micros = s.amount_micros
+           where s.canonical),
+         booked as (
+           select seen.*,
+             (select count(*) from ledger_transfers t where t.source = 'sighting' and t.source_id = seen.name
+                and not exists (select from ledger_transfers r where r.reverses = t.id)) as suspended,
+             (select count(*) from ledger_transfers t join ledger_accounts d on d.id = t.debit
+              where t.source = 'x402' and seen.state = 'credited' and d.kind <> 'suspense'
+                and t.source_id = seen.network || '/' || seen.asset || '/' || seen.payer || '/0x'
+                  || encode(seen.nonce, 'hex') || '/#' || seen.credits
+                and not exists (select from ledger_transfers r where r.reverses = t.id)) as deposited
+           from seen)
+         select format('money seen in %s is booked %s times', name, suspended + deposited) from booked
+         where suspended + deposited > 1 or (suspended + deposited = 0 and (payment is null or state = 'credited'))
+         limit 1000",
+    ),
+    (
+        "payment_without_sighting",
+        "select format('payment %s is credited and the chain shows no money for it', p.id)
+         from payments p where p.state = 'credited' and not exists (
+           select from sightings s where s.canonical and s.network = p.network and s.asset = p.asset
+             and s.payer = p.payer and s.nonce = p.nonce and s.pay_to = p.pay_to
+             and s.amount_micros = p.amount_micros) limit 1000",
+    ),
+    (
+        "payment_without_purchase",
+        "select format('payment %s is %s and has %s live purchases', p.id, p.state, count(b.id)) from payments p
+         left join purchases b on b.payment_id = p.id and b.action <> 'revoke'
+           and not exists (select from purchases r where r.revokes = b.id)
+         group by p.id, p.state having count(b.id) <> case p.state when 'credited' then 1 else 0 end limit 1000",
+    ),
+    (
+        "purchase_without_charge",
+        "select format('purchase %s of %s: %s live charges', b.id, b.price_micros, count(t.id)) from purchases b
+         left join ledger_transfers t on t.link = b.link and t.source = 'purchase' and t.amount = b.price_micros
+           and t.currency = b.currency and not exists (select from ledger_transfers r where r.reverses = t.id)
+         where b.action <> 'revoke' and b.price_micros > 0
+         group by b.id, b.price_micros
+         having count(t.id) <> case when exists (select from purchases r where r.revokes = b.id) then 0 else 1 end
+         limit 1000",
+    ),
+    (
+        "charge_without_purchase",
+        "select format('charge %s (%s) has no purchase', t.id, t.source_id) from ledger_transfers t
+         where t.source = 'purchase' and not exists (select from purchases b where b.link = t.link) limit 1000",
+    ),
+    (
+        "exposure",
+        "select format('%s %s: %s exposed, %s credited and not final', network, currency, exposed, open) from (
+           select a.name as network, a.currency, a.posted as exposed, coalesce((
+             select sum(p.amount_micros) from payments p
+             where p.network = a.name and p.state = 'credited' and p.finalized_at is null), 0) as open
+           from ledger_accounts a where a.kind = 'exposure') e where exposed <> open",
+    ),
+];

@@ -1,0 +1,94 @@
+//! The only SQL on the control database.
+//!
+//! sqlx writes; sea-orm reads lists. A function never commits a transaction that it was given. Mutations of a row that
+//! an actor owns take [`FencedTx`], which only the newest claim holder can be given; other mutations take [`Tx`].
+//!
+//! **Lock order**, for everybody: claims, then accounts, leases, payments, projects, deploy rows, names, and last the
+//! ledger accounts in id order.
+
+pub mod accounts;
+pub mod cells;
+pub mod chain_txs;
+mod claims;
+pub mod content;
+pub mod deploys;
+mod error;
+pub mod ledger;
+mod listen;
+mod migrate;
+pub mod outbox;
+pub mod payments;
+pub mod projects;
+pub mod releases;
+pub mod requests;
+mod secrets;
+pub mod sightings;
+pub mod subdomains;
+mod tx;
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+pub use claims::{Claimed, Fence, Peer};
+pub(crate) use error::ListDuring;
+pub use error::{During, StoreError};
+pub use listen::Hints;
+pub use secrets::{MasterKey, Sealed};
+pub use tx::{FencedTx, Tx};
+
+/// How long a caller waits for a connection before it is told to come back.
+const ACQUIRE_SECS_MAX: u64 = 10;
+
+/// The control database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    /// Connects, with at most `connections_max` connections. Does not migrate.
+    ///
+    /// # Errors
+    /// `Db` when the address is wrong or the server does not answer.
+    pub async fn connect(url: &str, connections_max: u32) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse::<PgConnectOptions>().during("read the database address")?;
+        let options =
+            options.options([("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(Duration::from_secs(ACQUIRE_SECS_MAX))
+            .connect_with(options)
+            .await
+            .during("connect to the control database")?;
+        Ok(Self { pool })
+    }
+
+    /// A store over a pool that a test made.
+    pub fn from_pool(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// For reads of this crate.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The same pool for sea-orm's list queries.
+    pub(crate) fn lists(&self) -> sea_orm::DatabaseConnection {
+        sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(self.pool.clone())
+    }
+
+    /// Answers when the database does.
+    ///
+    /// # Errors
+    /// `Db` when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("select 1").execute(&self.pool).await.during("ping")?;
+        Ok(())
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

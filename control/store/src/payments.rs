@@ -1,0 +1,504 @@
+//! x402 payments: one row per authorisation, moved by compare-and-set.
+//!
+//! A payment is verified, then settling once signed bytes for it are durable, then credited by the lease actor when a
+//! canonical sighting of its authorisation shows that the money is ours. `failed` and `expired` are what the chain has
+//! shown; a sighting that appears later all the same (after a reorganisation) takes the payment up again.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use types::{AccountId, Network, PaymentId, TraceId, UsdMicros, Wallet};
+
+use crate::sightings::{SightingRow, sighting_of_locked};
+use crate::{During, Store, StoreError, Tx};
+
+/// Where a payment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaymentState {
+    /// Checked and simulated; nothing was sent.
+    Verified,
+    /// Signed bytes are durable: they may be on their way.
+    Settling,
+    Credited,
+    Failed,
+    Expired,
+}
+
+impl PaymentState {
+    pub const ALL: [Self; 5] = [Self::Verified, Self::Settling, Self::Credited, Self::Failed, Self::Expired];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Settling => "settling",
+            Self::Credited => "credited",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Its outcome is open: a second payment for the same thing must wait for it.
+    pub fn unfinished(self) -> bool {
+        matches!(self, Self::Verified | Self::Settling)
+    }
+}
+
+/// What names an authorisation on its chain. The same proof is the same payment (A23).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthorisationKey {
+    pub network: Network,
+    pub asset: Wallet,
+    pub payer: Wallet,
+    pub nonce: [u8; 32],
+}
+
+impl std::fmt::Display for AuthorisationKey {
+    /// `network/asset/payer/0xnonce`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}/0x{}", self.network, self.asset, self.payer, hex::encode(self.nonce))
+    }
+}
+
+/// A verified payment, before it has a row.
+#[derive(Debug, Clone)]
+pub struct NewPayment {
+    pub id: PaymentId,
+    pub key: AuthorisationKey,
+    pub pay_to: Wallet,
+    pub amount: UsdMicros,
+    /// Unix seconds of the chain.
+    pub valid_after: i64,
+    pub valid_before: i64,
+    pub signature: Vec<u8>,
+    /// What it was presented for, readable, and hashed for comparison.
+    pub request: String,
+    pub request_hash: [u8; 32],
+    pub product: String,
+    pub product_key: String,
+    pub account: AccountId,
+    pub trace: TraceId,
+}
+
+/// A payment as stored.
+#[derive(Debug, Clone)]
+pub struct PaymentRow {
+    pub id: PaymentId,
+    pub key: AuthorisationKey,
+    pub pay_to: Wallet,
+    pub amount: UsdMicros,
+    pub valid_after: i64,
+    pub valid_before: i64,
+    pub signature: Vec<u8>,
+    pub request: String,
+    pub request_hash: [u8; 32],
+    pub product: String,
+    pub product_key: String,
+    pub account: AccountId,
+    pub state: PaymentState,
+    pub failure: Option<Failure>,
+    /// Where its money was seen when it was credited; never our own transaction's word.
+    pub tx_hash: Option<[u8; 32]>,
+    pub block_number: Option<i64>,
+    pub block_hash: Option<[u8; 32]>,
+    /// How often it was credited so far. The next deposit's `source_id` ends in `#<credits + 1>`.
+    pub credits: i32,
+    pub response: Option<Value>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub credited_at: Option<DateTime<Utc>>,
+    pub finalized_at: Option<DateTime<Utc>>,
+}
+
+/// Why a payment ended without a credit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A facilitator's word, such as `insufficient_funds`.
+    pub code: String,
+    pub message: String,
+}
+
+/// A change of state, refused when the row is not in `from`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Move<'a> {
+    pub from: PaymentState,
+    pub to: PaymentState,
+    pub failure: Option<&'a Failure>,
+}
+
+macro_rules! select_payments {
+    ($tail:literal) => {
+        concat!(
+            "select id, network, asset, payer, nonce, pay_to, amount_micros, valid_after, valid_before, signature,
+               request, request_hash, product, product_key, account_id, state, failure_code, failure_message,
+               tx_hash, block_number, block_hash, credits, response, created_at, updated_at, credited_at, finalized_at
+             from payments ",
+            $tail
+        )
+    };
+}
+
+/// Inserts a verified payment. False when its authorisation already has a row: read that one (A01, A02).
+///
+/// # Errors
+/// `Db` only.
+pub async fn payment_insert(tx: &mut Tx, new: &NewPayment, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "insert into payments (id, network, asset, payer, nonce, pay_to, amount_micros, valid_after, valid_before,
+           signature, request, request_hash, product, product_key, account_id, state, trace_id, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'verified', $16, $17, $17)
+         on conflict on constraint payment_once do nothing",
+    )
+    .bind(new.id.0)
+    .bind(new.key.network.as_str())
+    .bind(new.key.asset.to_string())
+    .bind(new.key.payer.to_string())
+    .bind(new.key.nonce.as_slice())
+    .bind(new.pay_to.to_string())
+    .bind(new.amount.0)
+    .bind(new.valid_after)
+    .bind(new.valid_before)
+    .bind(new.signature.as_slice())
+    .bind(&new.request)
+    .bind(new.request_hash.as_slice())
+    .bind(&new.product)
+    .bind(&new.product_key)
+    .bind(new.account.0)
+    .bind(new.trace.to_string())
+    .bind(now)
+    .execute(tx.conn())
+    .await
+    .during("insert payment")?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Locks a payment, and with it the canonical sighting that pays for it, if there is one: until this transaction ends
+/// the watcher cannot take the sighting away. Call it before anything is posted, to keep the lock order.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn payment_locked(tx: &mut Tx, id: PaymentId) -> Result<PaymentRow, StoreError> {
+    let row = sqlx::query(select_payments!("where id = $1 for update"))
+        .bind(id.0)
+        .fetch_optional(tx.conn())
+        .await
+        .during("lock payment")?
+        .ok_or(StoreError::NotFound("payment"))?;
+    let row = payment_row(&row)?;
+    sighting_of_locked(tx, &row).await?;
+    Ok(row)
+}
+
+/// Marks a verified or settling payment as credited, with the answer that every repeat gets, and records where its
+/// money was seen. The caller has locked it with [`payment_locked`] and posts its transfers in the same transaction.
+///
+/// # Errors
+/// `Stale` when it is neither verified nor settling, or when no canonical sighting pays for it: nothing was written.
+pub async fn payment_credited(
+    tx: &mut Tx,
+    id: PaymentId,
+    response: &Value,
+    now: DateTime<Utc>,
+) -> Result<SightingRow, StoreError> {
+    let row = payment_locked(tx, id).await?;
+    let seen = sighting_of_locked(tx, &row).await?.ok_or(StoreError::Stale("payment.sighting"))?;
+    let done = sqlx::query(
+        "update payments set state = 'credited', response = $2, tx_hash = $3, block_number = $4, block_hash = $5,
+           credits = credits + 1, credited_at = $6, updated_at = $6, failure_code = null, failure_message = null
+         where id = $1 and state in ('verified', 'settling')",
+    )
+    .bind(id.0)
+    .bind(response)
+    .bind(seen.tx_hash.as_slice())
+    .bind(seen.block_number)
+    .bind(seen.block_hash.as_slice())
+    .bind(now)
+    .execute(tx.conn())
+    .await
+    .during("credit payment")?;
+    if done.rows_affected() != 1 {
+        return Err(StoreError::Stale("payment.state"));
+    }
+    Ok(seen)
+}
+
+/// Takes a credit back after a reorganisation: credited to settling. The transfers that undo it are the caller's, in
+/// the same transaction.
+///
+/// # Errors
+/// `Stale` when it is not credited, or its money is canonical after all: nothing was written.
+pub async fn payment_uncredited(tx: &mut Tx, id: PaymentId, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let row = payment_locked(tx, id).await?;
+    if sighting_of_locked(tx, &row).await?.is_some() {
+        return Err(StoreError::Stale("payment.sighting"));
+    }
+    let done = sqlx::query(
+        "update payments set state = 'settling', tx_hash = null, block_number = null, block_hash = null,
+           updated_at = $2, finalized_at = null
+         where id = $1 and state = 'credited'",
+    )
+    .bind(id.0)
+    .bind(now)
+    .execute(tx.conn())
+    .await
+    .during("uncredit payment")?;
+    exactly_one(done.rows_affected())
+}
+
+/// Moves a payment by compare-and-set. Never to `credited`: that is [`payment_credited`].
+///
+/// # Errors
+/// `Stale` when it is not in `from`: nothing was written.
+pub async fn payment_moved(
+    tx: &mut Tx,
+    id: PaymentId,
+    change: Move<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    assert!(change.to != PaymentState::Credited, "only a canonical sighting credits a payment");
+    let done = sqlx::query(
+        "update payments set state = $3, failure_code = $4, failure_message = $5, updated_at = $6
+         where id = $1 and state = $2",
+    )
+    .bind(id.0)
+    .bind(change.from.as_str())
+    .bind(change.to.as_str())
+    .bind(change.failure.map(|f| f.code.as_str()))
+    .bind(change.failure.map(|f| f.message.as_str()))
+    .bind(now)
+    .execute(tx.conn())
+    .await
+    .during("move payment")?;
+    exactly_one(done.rows_affected())
+}
+
+/// Records that the authorisation was mined in another block than the one it was credited from (B01). Idempotent.
+///
+/// # Errors
+/// `Stale` when the payment is not credited.
+pub async fn payment_moved_block(tx: &mut Tx, id: PaymentId, seen: &SightingRow) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "update payments set tx_hash = $2, block_number = $3, block_hash = $4 where id = $1 and state = 'credited'",
+    )
+    .bind(id.0)
+    .bind(seen.tx_hash.as_slice())
+    .bind(seen.block_number)
+    .bind(seen.block_hash.as_slice())
+    .execute(tx.conn())
+    .await
+    .during("move payment to its new block")?;
+    exactly_one(done.rows_affected())
+}
+
+/// Records that the credit's block is final and its exposure has been released. Idempotent.
+///
+/// # Errors
+/// `Stale` when the payment is not credited.
+pub async fn payment_finalized(tx: &mut Tx, id: PaymentId, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "update payments set finalized_at = coalesce(finalized_at, $2) where id = $1 and state = 'credited'",
+    )
+    .bind(id.0)
+    .bind(now)
+    .execute(tx.conn())
+    .await
+    .during("finalize payment")?;
+    exactly_one(done.rows_affected())
+}
+
+impl Store {
+    /// # Errors
+    /// `Db` and `Corrupt` only.
+    pub async fn payment_find(&self, id: PaymentId) -> Result<Option<PaymentRow>, StoreError> {
+        let row = sqlx::query(select_payments!("where id = $1"))
+            .bind(id.0)
+            .fetch_optional(self.pool())
+            .await
+            .during("find payment")?;
+        row.as_ref().map(payment_row).transpose()
+    }
+
+    /// # Errors
+    /// `NotFound`.
+    pub async fn payment_fetch(&self, id: PaymentId) -> Result<PaymentRow, StoreError> {
+        self.payment_find(id).await?.ok_or(StoreError::NotFound("payment"))
+    }
+
+    /// The payment that a proof belongs to, whatever it is presented for now.
+    ///
+    /// # Errors
+    /// `Db` and `Corrupt` only.
+    pub async fn payment_by_authorisation(
+        &self,
+        key: &AuthorisationKey,
+    ) -> Result<Option<PaymentRow>, StoreError> {
+        let row =
+            sqlx::query(select_payments!("where network = $1 and asset = $2 and payer = $3 and nonce = $4"))
+                .bind(key.network.as_str())
+                .bind(key.asset.to_string())
+                .bind(key.payer.to_string())
+                .bind(key.nonce.as_slice())
+                .fetch_optional(self.pool())
+                .await
+                .during("find payment by authorisation")?;
+        row.as_ref().map(payment_row).transpose()
+    }
+
+    /// The newest payment of an account for a product whose outcome is open (A09).
+    ///
+    /// # Errors
+    /// `Db` and `Corrupt` only.
+    pub async fn payment_unfinished_for(
+        &self,
+        account: AccountId,
+        product: &str,
+        product_key: &str,
+    ) -> Result<Option<PaymentRow>, StoreError> {
+        let row = sqlx::query(select_payments!(
+            "where account_id = $1 and product = $2 and product_key = $3 and state in ('verified', 'settling')
+             order by created_at desc limit 1"
+        ))
+        .bind(account.0)
+        .bind(product)
+        .bind(product_key)
+        .fetch_optional(self.pool())
+        .await
+        .during("find unfinished payment")?;
+        row.as_ref().map(payment_row).transpose()
+    }
+
+    /// Payments whose outcome is open, least recently moved first: what a sweep hints.
+    ///
+    /// # Errors
+    /// `Db` only.
+    pub async fn payments_unfinished(&self, limit: i64) -> Result<Vec<PaymentId>, StoreError> {
+        let rows = sqlx::query(
+            "select id from payments where state in ('verified', 'settling') order by updated_at limit $1",
+        )
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .during("list unfinished payments")?;
+        ids(&rows)
+    }
+
+    /// Credited payments whose block is at or below `finalized` and whose exposure still counts.
+    ///
+    /// # Errors
+    /// `Db` only.
+    pub async fn payments_to_finalize(
+        &self,
+        network: Network,
+        finalized: i64,
+        limit: i64,
+    ) -> Result<Vec<PaymentId>, StoreError> {
+        let rows = sqlx::query(
+            "select id from payments where network = $1 and state = 'credited' and finalized_at is null
+               and block_number <= $2 order by block_number limit $3",
+        )
+        .bind(network.as_str())
+        .bind(finalized)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .during("list payments to finalize")?;
+        ids(&rows)
+    }
+
+    /// How many payments have an open outcome, for `/status` and the books.
+    ///
+    /// # Errors
+    /// `Db` only.
+    pub async fn payments_in_flight(&self) -> Result<i64, StoreError> {
+        sqlx::query("select count(*) from payments where state in ('verified', 'settling')")
+            .fetch_one(self.pool())
+            .await
+            .and_then(|row| row.try_get(0))
+            .during("count payments in flight")
+    }
+}
+
+fn exactly_one(rows: u64) -> Result<(), StoreError> {
+    if rows == 1 { Ok(()) } else { Err(StoreError::Stale("payment.state")) }
+}
+
+fn ids(rows: &[PgRow]) -> Result<Vec<PaymentId>, StoreError> {
+    rows.iter().map(|row| Ok(PaymentId(row.try_get(0).during("read payment id")?))).collect()
+}
+
+fn payment_row(row: &PgRow) -> Result<PaymentRow, StoreError> {
+    let read = Reader { row };
+    let state: String = read.get("state")?;
+    let state = PaymentState::ALL
+        .into_iter()
+        .find(|s| s.as_str() == state)
+        .ok_or_else(|| StoreError::Corrupt(format!("payment state {state}")))?;
+    let code: Option<String> = read.get("failure_code")?;
+    let message: Option<String> = read.get("failure_message")?;
+    Ok(PaymentRow {
+        id: PaymentId(read.get("id")?),
+        key: AuthorisationKey {
+            network: read.network()?,
+            asset: read.wallet("asset")?,
+            payer: read.wallet("payer")?,
+            nonce: read.bytes32("nonce")?,
+        },
+        pay_to: read.wallet("pay_to")?,
+        amount: UsdMicros(read.get("amount_micros")?),
+        valid_after: read.get("valid_after")?,
+        valid_before: read.get("valid_before")?,
+        signature: read.get("signature")?,
+        request: read.get("request")?,
+        request_hash: read.bytes32("request_hash")?,
+        product: read.get("product")?,
+        product_key: read.get("product_key")?,
+        account: AccountId(read.get("account_id")?),
+        state,
+        failure: code.map(|code| Failure { code, message: message.unwrap_or_default() }),
+        tx_hash: read.bytes32_opt("tx_hash")?,
+        block_number: read.get("block_number")?,
+        block_hash: read.bytes32_opt("block_hash")?,
+        credits: read.get("credits")?,
+        response: read.get("response")?,
+        created_at: read.get("created_at")?,
+        updated_at: read.get("updated_at")?,
+        credited_at: read.get("credited_at")?,
+        finalized_at: read.get("finalized_at")?,
+    })
+}
+
+/// Reads the column types that the payment tables share.
+pub(crate) struct Reader<'a> {
+    pub row: &'a PgRow,
+}
+
+impl Reader<'_> {
+    pub fn get<'r, T>(&'r self, name: &str) -> Result<T, StoreError>
+    where
+        T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        self.row.try_get(name).during("read a payment column")
+    }
+
+    pub fn network(&self) -> Result<Network, StoreError> {
+        let text: String = self.get("network")?;
+        text.parse().map_err(|_| StoreError::Corrupt(format!("network {text}")))
+    }
+
+    pub fn wallet(&self, name: &str) -> Result<Wallet, StoreError> {
+        let text: String = self.get(name)?;
+        text.parse().map_err(|_| StoreError::Corrupt(format!("{name} {text}")))
+    }
+
+    pub fn bytes32(&self, name: &str) -> Result<[u8; 32], StoreError> {
+        self.bytes32_opt(name)?.ok_or_else(|| StoreError::Corrupt(format!("{name} is null")))
+    }
+
+    pub fn bytes32_opt(&self, name: &str) -> Result<Option<[u8; 32]>, StoreError> {
+        let bytes: Option<Vec<u8>> = self.get(name)?;
+        bytes
+            .map(|b| <[u8; 32]>::try_from(b.as_slice()))
+            .transpose()
+            .map_err(|_| StoreError::Corrupt(format!("{name} is not 32 bytes")))
+    }
+}

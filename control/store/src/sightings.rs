@@ -1,0 +1,516 @@
+//! What the chain showed: the watcher's cursor, the recent blocks, and the money seen arriving.
+//!
+//! Written by the watcher alone, under its fence, in one commit per scanned range.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use types::{Network, PaymentId, UsdMicros, Wallet};
+
+use crate::payments::{AuthorisationKey, PaymentRow, Reader};
+use crate::{During, FencedTx, Store, StoreError, Tx};
+
+/// The watcher's place on one chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    pub network: Network,
+    /// Everything below is scanned.
+    pub next_block: i64,
+    /// Set when an operator must look: nothing is scanned meanwhile.
+    pub halted_reason: Option<String>,
+    /// What the chain called safe and final; -1 until it did.
+    pub safe_block: i64,
+    pub finalized_block: i64,
+}
+
+/// A scanned block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockRow {
+    pub number: i64,
+    pub hash: [u8; 32],
+    pub parent_hash: [u8; 32],
+    /// The chain's time, which decides what has expired (B19).
+    pub time: DateTime<Utc>,
+}
+
+/// Money seen arriving at one of our payees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SightingRow {
+    pub network: Network,
+    pub block_hash: [u8; 32],
+    pub tx_hash: [u8; 32],
+    pub log_index: i32,
+    pub block_number: i64,
+    pub asset: Wallet,
+    pub payer: Wallet,
+    /// None for a plain transfer, which carries no authorisation.
+    pub nonce: Option<[u8; 32]>,
+    pub pay_to: Wallet,
+    pub amount: UsdMicros,
+    pub block_time: DateTime<Utc>,
+    pub canonical: bool,
+    /// How often it became canonical: above one only after reorganisations there and back.
+    pub turn: i32,
+    /// Its money was posted to suspense, because no payment was known for it: a credit draws it from there.
+    pub in_suspense: bool,
+}
+
+impl SightingRow {
+    /// Its name in the ledger (source `sighting`): one log of one block, and the turn, because a block that comes back
+    /// after a reorganisation brings the same logs.
+    pub fn source_id(&self) -> String {
+        format!("{}/0x{}/{}/#{}", self.network, hex::encode(self.block_hash), self.log_index, self.turn)
+    }
+
+    /// The authorisation that moved it, if one did.
+    pub fn authorisation(&self) -> Option<AuthorisationKey> {
+        let Self { network, asset, payer, nonce, .. } = *self;
+        nonce.map(|nonce| AuthorisationKey { network, asset, payer, nonce })
+    }
+}
+
+macro_rules! select_sightings {
+    ($tail:literal) => {
+        concat!(
+            "select s.network, s.block_hash, s.tx_hash, s.log_index, s.block_number, s.asset, s.payer, s.nonce,
+               s.pay_to, s.amount_micros, s.block_time, s.canonical, s.turn, s.in_suspense
+             from sightings s ",
+            $tail
+        )
+    };
+}
+
+/// Locks and reads the canonical sighting that pays for a payment: its authorisation, to its payee, of its amount. The
+/// same nonce may have been signed twice for different money, so the nonce alone proves nothing.
+///
+/// # Errors
+/// `Db` only.
+pub async fn sighting_of_locked(
+    tx: &mut Tx,
+    payment: &PaymentRow,
+) -> Result<Option<SightingRow>, StoreError> {
+    let row = sqlx::query(select_sightings!(
+        "where s.network = $1 and s.asset = $2 and s.payer = $3 and s.nonce = $4 and s.pay_to = $5
+           and s.amount_micros = $6 and s.canonical for share"
+    ))
+    .bind(payment.key.network.as_str())
+    .bind(payment.key.asset.to_string())
+    .bind(payment.key.payer.to_string())
+    .bind(payment.key.nonce.as_slice())
+    .bind(payment.pay_to.to_string())
+    .bind(payment.amount.0)
+    .fetch_optional(tx.conn())
+    .await
+    .during("lock sighting")?;
+    row.as_ref().map(sighting_row).transpose()
+}
+
+/// Makes the cursor of a chain that was never watched. False when it exists.
+///
+/// # Errors
+/// `Db` only.
+pub async fn cursor_insert(
+    tx: &mut FencedTx,
+    network: Network,
+    next_block: i64,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "insert into chain_cursors (network, next_block, updated_at) values ($1, $2, $3)
+         on conflict (network) do nothing",
+    )
+    .bind(network.as_str())
+    .bind(next_block)
+    .bind(now)
+    .execute(tx.conn())
+    .await
+    .during("insert cursor")?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// A cursor's move from one place to another, with what the chain now calls safe and final.
+#[derive(Debug, Clone, Copy)]
+pub struct CursorMove {
+    pub network: Network,
+    pub from: i64,
+    pub to: i64,
+    pub safe_block: i64,
+    pub finalized_block: i64,
+}
+
+/// # Errors
+/// `Stale` when the cursor is elsewhere or halted: nothing was written.
+pub async fn cursor_moved(
+    tx: &mut FencedTx,
+    change: CursorMove,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "update chain_cursors set next_block = $3, safe_block = greatest(safe_block, $4),
+           finalized_block = greatest(finalized_block, $5), updated_at = $6
+         where network = $1 and next_block = $2 and halted_reason is null",
+    )
+    .bind(change.network.as_str())
+    .bind(change.from)
+    .bind(change.to)
+    .bind(change.safe_block)
+    .bind(change.finalized_block)
+    .bind(now)
+    .execute(tx.conn())
+    .await
+    .during("move cursor")?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Stale("cursor")) }
+}
+
+/// Stops a watcher until an operator has looked (B04). The first reason stays.
+///
+/// # Errors
+/// `Db` only.
+pub async fn cursor_halted(
+    tx: &mut FencedTx,
+    network: Network,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "update chain_cursors set halted_reason = coalesce(halted_reason, $2), updated_at = $3 where network = $1",
+    )
+    .bind(network.as_str())
+    .bind(reason)
+    .bind(now)
+    .execute(tx.conn())
+    .await
+    .during("halt cursor")?;
+    Ok(())
+}
+
+/// Takes every block above `ancestor` out of the canonical chain and answers the sightings that left with them.
+///
+/// # Errors
+/// `Db` only.
+pub async fn blocks_rewound(
+    tx: &mut FencedTx,
+    network: Network,
+    ancestor: i64,
+) -> Result<Vec<SightingRow>, StoreError> {
+    sqlx::query("delete from chain_blocks where network = $1 and number > $2")
+        .bind(network.as_str())
+        .bind(ancestor)
+        .execute(tx.conn())
+        .await
+        .during("rewind blocks")?;
+    let rows = sqlx::query(
+        "update sightings s set canonical = false where s.network = $1 and s.block_number > $2 and s.canonical
+         returning s.network, s.block_hash, s.tx_hash, s.log_index, s.block_number, s.asset, s.payer, s.nonce, s.pay_to,
+           s.amount_micros, s.block_time, s.canonical, s.turn, s.in_suspense",
+    )
+    .bind(network.as_str())
+    .bind(ancestor)
+    .fetch_all(tx.conn())
+    .await
+    .during("rewind sightings")?;
+    rows.iter().map(sighting_row).collect()
+}
+
+/// Stores scanned blocks and forgets those below `keep_from`.
+///
+/// # Errors
+/// `Constraint` when a block of that number is stored: rewind first.
+pub async fn blocks_insert(
+    tx: &mut FencedTx,
+    network: Network,
+    blocks: &[BlockRow],
+    keep_from: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into chain_blocks (network, number, hash, parent_hash, block_time)
+         select $1, * from unnest($2::bigint[], $3::bytea[], $4::bytea[], $5::timestamptz[])",
+    )
+    .bind(network.as_str())
+    .bind(blocks.iter().map(|b| b.number).collect::<Vec<_>>())
+    .bind(blocks.iter().map(|b| b.hash.to_vec()).collect::<Vec<_>>())
+    .bind(blocks.iter().map(|b| b.parent_hash.to_vec()).collect::<Vec<_>>())
+    .bind(blocks.iter().map(|b| b.time).collect::<Vec<_>>())
+    .execute(tx.conn())
+    .await
+    .during("insert blocks")?;
+    sqlx::query("delete from chain_blocks where network = $1 and number < $2")
+        .bind(network.as_str())
+        .bind(keep_from)
+        .execute(tx.conn())
+        .await
+        .during("forget old blocks")?;
+    Ok(())
+}
+
+/// Stores what was seen. Seeing the same log again changes nothing, except that a block which came back makes its
+/// sightings canonical again (B01). Answers those that became canonical now.
+///
+/// # Errors
+/// `Constraint` when another sighting of the same authorisation is canonical: the chain cannot show that.
+pub async fn sightings_insert(
+    tx: &mut FencedTx,
+    rows: &[SightingRow],
+    now: DateTime<Utc>,
+) -> Result<Vec<SightingRow>, StoreError> {
+    let text = |wallet: &dyn Fn(&SightingRow) -> Wallet| -> Vec<String> {
+        rows.iter().map(|s| wallet(s).to_string()).collect()
+    };
+    let found = sqlx::query(
+        "insert into sightings as s (network, block_hash, tx_hash, log_index, block_number, asset, payer, nonce, pay_to,
+           amount_micros, block_time, seen_at)
+         select *, $12 from unnest($1::text[], $2::bytea[], $3::bytea[], $4::integer[], $5::bigint[], $6::text[],
+           $7::text[], $8::bytea[], $9::text[], $10::bigint[], $11::timestamptz[])
+         on conflict (network, block_hash, tx_hash, log_index) do update
+           set canonical = true, turn = s.turn + case when s.in_suspense then 0 else 1 end
+           where not s.canonical
+         returning s.network, s.block_hash, s.tx_hash, s.log_index, s.block_number, s.asset, s.payer, s.nonce, s.pay_to,
+           s.amount_micros, s.block_time, s.canonical, s.turn, s.in_suspense",
+    )
+    .bind(rows.iter().map(|s| s.network.as_str().to_owned()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.block_hash.to_vec()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.tx_hash.to_vec()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.log_index).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.block_number).collect::<Vec<_>>())
+    .bind(text(&|s| s.asset))
+    .bind(text(&|s| s.payer))
+    .bind(rows.iter().map(|s| s.nonce.map(|n| n.to_vec())).collect::<Vec<_>>())
+    .bind(text(&|s| s.pay_to))
+    .bind(rows.iter().map(|s| s.amount.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.block_time).collect::<Vec<_>>())
+    .bind(now)
+    .fetch_all(tx.conn())
+    .await
+    .during("insert sightings")?;
+    found.iter().map(sighting_row).collect()
+}
+
+/// The payments that sightings pay for, one answer each in their order; none where no such proof was ever presented.
+///
+/// # Errors
+/// `Db` only.
+pub async fn sightings_payments(
+    tx: &mut FencedTx,
+    rows: &[SightingRow],
+) -> Result<Vec<Option<PaymentId>>, StoreError> {
+    let found = sqlx::query(
+        "select p.id from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[])
+             with ordinality as s (network, asset, payer, nonce, pay_to, amount, place)
+           left join payments p on p.network = s.network and p.asset = s.asset and p.payer = s.payer
+             and p.nonce = s.nonce and p.pay_to = s.pay_to and p.amount_micros = s.amount
+         order by s.place",
+    )
+    .bind(rows.iter().map(|s| s.network.as_str().to_owned()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.asset.to_string()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.payer.to_string()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.nonce.map(|n| n.to_vec())).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.pay_to.to_string()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.amount.0).collect::<Vec<_>>())
+    .fetch_all(tx.conn())
+    .await
+    .during("find the payments of sightings")?;
+    found
+        .iter()
+        .map(|row| {
+            let id: Option<uuid::Uuid> = row.try_get(0).during("find the payments of sightings")?;
+            Ok(id.map(PaymentId))
+        })
+        .collect()
+}
+
+/// Records that a sighting's money was posted to suspense, or taken off it again.
+///
+/// # Errors
+/// `Stale` when that is already so: nothing was written.
+pub async fn sighting_suspended(
+    tx: &mut FencedTx,
+    seen: &SightingRow,
+    in_suspense: bool,
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "update sightings set in_suspense = $5
+         where network = $1 and block_hash = $2 and tx_hash = $3 and log_index = $4 and in_suspense <> $5",
+    )
+    .bind(seen.network.as_str())
+    .bind(seen.block_hash.as_slice())
+    .bind(seen.tx_hash.as_slice())
+    .bind(seen.log_index)
+    .bind(in_suspense)
+    .execute(tx.conn())
+    .await
+    .during("mark sighting suspended")?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Stale("sighting.in_suspense")) }
+}
+
+impl Store {
+    /// # Errors
+    /// `Db` and `Corrupt` only.
+    pub async fn cursor_find(&self, network: Network) -> Result<Option<Cursor>, StoreError> {
+        let row = sqlx::query(
+            "select network, next_block, halted_reason, safe_block, finalized_block from chain_cursors
+             where network = $1",
+        )
+        .bind(network.as_str())
+        .fetch_optional(self.pool())
+        .await
+        .during("find cursor")?;
+        row.as_ref()
+            .map(|row| {
+                let read = Reader { row };
+                Ok(Cursor {
+                    network: read.network()?,
+                    next_block: read.get("next_block")?,
+                    halted_reason: read.get("halted_reason")?,
+                    safe_block: read.get("safe_block")?,
+                    finalized_block: read.get("finalized_block")?,
+                })
+            })
+            .transpose()
+    }
+
+    /// The stored blocks of a chain, newest first.
+    ///
+    /// # Errors
+    /// `Db` and `Corrupt` only.
+    pub async fn blocks_recent(&self, network: Network, limit: i64) -> Result<Vec<BlockRow>, StoreError> {
+        let rows = sqlx::query(
+            "select number, hash, parent_hash, block_time from chain_blocks where network = $1
+             order by number desc limit $2",
+        )
+        .bind(network.as_str())
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .during("list recent blocks")?;
+        rows.iter()
+            .map(|row| {
+                let read = Reader { row };
+                Ok(BlockRow {
+                    number: read.get("number")?,
+                    hash: read.bytes32("hash")?,
+                    parent_hash: read.bytes32("parent_hash")?,
+                    time: read.get("block_time")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The canonical sighting that pays for a payment.
+    ///
+    /// # Errors
+    /// `Db` and `Corrupt` only.
+    pub async fn sighting_of(&self, payment: &PaymentRow) -> Result<Option<SightingRow>, StoreError> {
+        let seen = self.sighting_of_authorisation(&payment.key).await?;
+        Ok(seen.filter(|s| s.pay_to == payment.pay_to && s.amount == payment.amount))
+    }
+
+    /// The canonical sighting of an authorisation, whatever it moved.
+    ///
+    /// # Errors
+    /// `Db` and `Corrupt` only.
+    pub async fn sighting_of_authorisation(
+        &self,
+        key: &AuthorisationKey,
+    ) -> Result<Option<SightingRow>, StoreError> {
+        let row = sqlx::query(select_sightings!(
+            "where s.network = $1 and s.asset = $2 and s.payer = $3 and s.nonce = $4 and s.canonical"
+        ))
+        .bind(key.network.as_str())
+        .bind(key.asset.to_string())
+        .bind(key.payer.to_string())
+        .bind(key.nonce.as_slice())
+        .fetch_optional(self.pool())
+        .await
+        .during("find sighting")?;
+        row.as_ref().map(sighting_row).transpose()
+    }
+
+    /// Canonical sightings of a chain in chain order, from `(block, log index)` on: for the books, page by page.
+    ///
+    /// # Errors
+    /// `Db` and `Corrupt` only.
+    pub async fn sightings_list(
+        &self,
+        network: Network,
+        after: (i64, i32),
+        limit: i64,
+    ) -> Result<Vec<SightingRow>, StoreError> {
+        let rows = sqlx::query(select_sightings!(
+            "where s.network = $1 and s.canonical and (s.block_number, s.log_index) > ($2, $3)
+             order by s.block_number, s.log_index limit $4"
+        ))
+        .bind(network.as_str())
+        .bind(after.0)
+        .bind(after.1)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .during("list sightings")?;
+        rows.iter().map(sighting_row).collect()
+    }
+
+    /// Sightings that left the canonical chain while their money stands on suspense.
+    ///
+    /// # Errors
+    /// `Db` and `Corrupt` only.
+    pub async fn sightings_to_unsuspend(
+        &self,
+        network: Network,
+        limit: i64,
+    ) -> Result<Vec<SightingRow>, StoreError> {
+        let rows = sqlx::query(select_sightings!(
+            "where s.network = $1 and s.in_suspense and not s.canonical limit $2"
+        ))
+        .bind(network.as_str())
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .during("list sightings to unsuspend")?;
+        rows.iter().map(sighting_row).collect()
+    }
+
+    /// Payments that a canonical sighting at or below `safe` pays for and that are not credited yet.
+    ///
+    /// # Errors
+    /// `Db` only.
+    pub async fn payments_seen_uncredited(
+        &self,
+        network: Network,
+        safe: i64,
+        limit: i64,
+    ) -> Result<Vec<PaymentId>, StoreError> {
+        let rows = sqlx::query(
+            "select p.id from payments p join sightings s on s.network = p.network and s.asset = p.asset
+               and s.payer = p.payer and s.nonce = p.nonce and s.pay_to = p.pay_to
+               and s.amount_micros = p.amount_micros and s.canonical
+             where p.network = $1 and p.state in ('verified', 'settling') and s.block_number <= $2 limit $3",
+        )
+        .bind(network.as_str())
+        .bind(safe)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .during("list seen payments")?;
+        rows.iter().map(|row| Ok(PaymentId(row.try_get(0).during("list seen payments")?))).collect()
+    }
+}
+
+fn sighting_row(row: &PgRow) -> Result<SightingRow, StoreError> {
+    let read = Reader { row };
+    Ok(SightingRow {
+        network: read.network()?,
+        block_hash: read.bytes32("block_hash")?,
+        tx_hash: read.bytes32("tx_hash")?,
+        log_index: read.get("log_index")?,
+        block_number: read.get("block_number")?,
+        asset: read.wallet("asset")?,
+        payer: read.wallet("payer")?,
+        nonce: read.bytes32_opt("nonce")?,
+        pay_to: read.wallet("pay_to")?,
+        amount: UsdMicros(read.get("amount_micros")?),
+        block_time: read.get("block_time")?,
+        canonical: read.get("canonical")?,
+        turn: read.get("turn")?,
+        in_suspense: read.get("in_suspense")?,
+    })
+}

@@ -1,0 +1,121 @@
+//! The one table of what clients branch on. `docs/errors.md` is made from it.
+
+macro_rules! codes {
+    ($($name:ident, $wire:literal, $status:literal, $category:literal, $retry:literal, $action:literal, $advice:literal;)*) => {
+        /// A failure that a client can act on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $(#[doc = $advice] $name),* }
+
+        impl Code {
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The `code` on the wire.
+            pub fn as_str(self) -> &'static str { match self { $(Self::$name => $wire),* } }
+            /// The HTTP status it travels with.
+            pub fn status(self) -> u16 { match self { $(Self::$name => $status),* } }
+            pub fn category(self) -> &'static str { match self { $(Self::$name => $category),* } }
+            /// The same request may succeed later without a change.
+            pub fn retryable(self) -> bool { match self { $(Self::$name => $retry),* } }
+            /// The word for `next_actions`.
+            pub fn action(self) -> &'static str { match self { $(Self::$name => $action),* } }
+            /// What to do, in one sentence; the default `hint`.
+            pub fn advice(self) -> &'static str { match self { $(Self::$name => $advice),* } }
+        }
+    };
+}
+
+codes! {
+    // Who is asking.
+    AuthenticationRequired, "AUTHENTICATION_REQUIRED", 402, "auth", false, "authenticate", "Sign the request with a wallet: send a fresh SIGN-IN-WITH-X header.";
+    Unauthorized, "UNAUTHORIZED", 401, "auth", false, "authenticate", "Send the project's key, as handed out when the project was made.";
+    Forbidden, "FORBIDDEN", 403, "auth", false, "edit_request", "This credential does not reach that resource.";
+    AdminRequired, "ADMIN_REQUIRED", 403, "auth", false, "authenticate", "Use an admin wallet and send X-Admin-Mode: 1.";
+    // Paying.
+    PaymentRequired, "PAYMENT_REQUIRED", 402, "payment", true, "submit_payment", "Pay one of the offers in the PAYMENT-REQUIRED header and repeat the request.";
+    PaymentInvalid, "PAYMENT_INVALID", 402, "payment", false, "submit_payment", "Sign a new payment for the offer as it stands now.";
+    PaymentMalformed, "PAYMENT_MALFORMED", 400, "payment", false, "edit_request", "Send one PAYMENT-SIGNATURE header: standard base64 of the x402 payment object.";
+    InsufficientFunds, "INSUFFICIENT_FUNDS", 402, "payment", true, "submit_payment", "Fund the wallet with USDC on the offered network and repeat the request.";
+    PaymentPending, "PAYMENT_PENDING", 409, "payment", true, "retry", "The payment was sent and is not confirmed yet. Repeat the request; you will not be charged twice.";
+    PaymentReused, "PAYMENT_REUSED", 409, "payment", false, "submit_payment", "This payment was already spent on another request. Sign a new one.";
+    TierRequired, "TIER_REQUIRED", 403, "payment", false, "renew_tier", "Subscribe to a tier first: run402 tier set prototype.";
+    UnknownTier, "UNKNOWN_TIER", 400, "validation", false, "edit_request", "Choose prototype, hobby or team.";
+    TierDowngradeNotAllowed, "TIER_DOWNGRADE_NOT_ALLOWED", 409, "payment", false, "check_usage", "Reduce usage below the lower tier's limits, or wait for the lease to end.";
+    FaucetDisabled, "FAUCET_DISABLED", 503, "payment", false, "submit_payment", "This server has no faucet; fund the wallet elsewhere.";
+    // Lifecycle and limits.
+    ProjectPastDue, "PROJECT_PAST_DUE", 403, "lifecycle", false, "renew_tier", "Renew the tier.";
+    ProjectFrozen, "PROJECT_FROZEN", 403, "lifecycle", false, "renew_tier", "Renew the tier: it revives every project of the account.";
+    ProjectDormant, "PROJECT_DORMANT", 403, "lifecycle", false, "renew_tier", "Renew the tier: it revives every project of the account.";
+    QuotaExceeded, "QUOTA_EXCEEDED", 403, "lifecycle", false, "check_usage", "Free some space or move to a larger tier.";
+    StorageLimitExceeded, "STORAGE_LIMIT_EXCEEDED", 403, "lifecycle", false, "check_usage", "Free some space or move to a larger tier.";
+    RateLimited, "RATE_LIMITED", 429, "rate_limit", true, "retry", "Wait retry_after seconds.";
+    // What was asked.
+    BadRequest, "BAD_REQUEST", 400, "validation", false, "edit_request", "The request is not what this route reads; see details.";
+    BodyTooLarge, "BODY_TOO_LARGE", 413, "validation", false, "edit_request", "Send a smaller body.";
+    NotFound, "NOT_FOUND", 404, "not_found", false, "edit_request", "Check the path.";
+    MethodNotAllowed, "METHOD_NOT_ALLOWED", 405, "validation", false, "edit_request", "Use another method.";
+    ResourceNotFound, "RESOURCE_NOT_FOUND", 404, "not_found", false, "edit_request", "Check the id.";
+    BadProjectName, "BAD_PROJECT_NAME", 400, "validation", false, "edit_request", "Use 1 to 128 characters without control characters.";
+    ProjectNotFound, "PROJECT_NOT_FOUND", 404, "not_found", false, "edit_request", "Check the project id; a deleted project does not come back.";
+    ProjectNotReady, "PROJECT_NOT_READY", 409, "api", true, "retry", "The project is being made or erased. Try again in a moment.";
+    NoSchemaSlots, "NO_SCHEMA_SLOTS", 503, "api", true, "retry", "No schema slots available. The pool refills by itself; try again in a moment.";
+    IdempotencyKeyReused, "IDEMPOTENCY_KEY_REUSED", 409, "validation", false, "edit_request", "Use a new Idempotency-Key for a different request.";
+    // SQL.
+    SqlError, "SQL_ERROR", 400, "validation", false, "edit_request", "Postgres refused the statement; nothing was changed.";
+    SqlBlocked, "FORBIDDEN", 403, "auth", false, "edit_request", "Permissions are managed automatically.";
+    SqlTimeout, "SQL_TIMEOUT", 408, "api", false, "edit_request", "The statement was stopped at its deadline and rolled back.";
+    ResultTooLarge, "RESULT_TOO_LARGE", 413, "validation", false, "edit_request", "Add a limit: at most 10,000 rows or 10 MB are returned.";
+    // Content and deploys.
+    UploadNotFound, "UPLOAD_NOT_FOUND", 404, "not_found", false, "edit_request", "Start a new upload.";
+    UploadIncomplete, "UPLOAD_INCOMPLETE", 409, "validation", true, "retry", "Upload the bytes to the presigned URL, then complete again.";
+    UploadExpired, "UPLOAD_EXPIRED", 409, "validation", false, "edit_request", "Start a new upload.";
+    Sha256Mismatch, "SHA256_MISMATCH", 422, "validation", false, "edit_request", "The bytes do not have the announced SHA-256. Upload the right bytes.";
+    SizeMismatch, "SIZE_MISMATCH", 422, "validation", false, "edit_request", "The bytes do not have the announced size. Upload the right bytes.";
+    InvalidSpec, "INVALID_SPEC", 400, "deploy", false, "edit_request", "Correct the named field of the release spec.";
+    ManifestEmpty, "MANIFEST_EMPTY", 400, "deploy", false, "edit_request", "Name something to deploy.";
+    SubdomainMultiNotSupported, "SUBDOMAIN_MULTI_NOT_SUPPORTED", 400, "deploy", false, "edit_request", "Set one subdomain per deploy.";
+    FeatureDisabled, "FEATURE_DISABLED", 501, "deploy", false, "edit_request", "This server does not offer that part of a release yet; remove it from the spec.";
+    PlanNotFound, "PLAN_NOT_FOUND", 404, "deploy", false, "edit_request", "Plans live for 24 hours; make a new one.";
+    OperationNotFound, "OPERATION_NOT_FOUND", 404, "deploy", false, "edit_request", "Check the operation id.";
+    ContentUploadFailed, "CONTENT_UPLOAD_FAILED", 409, "deploy", true, "retry", "Upload the missing content, then commit again.";
+    BaseReleaseConflict, "BASE_RELEASE_CONFLICT", 409, "deploy", false, "retry", "Another deploy went live since the plan. Plan again.";
+    NotResumable, "NOT_RESUMABLE", 409, "deploy", false, "edit_request", "This operation has ended; make a new plan.";
+    SiteStageFailed, "SITE_STAGE_FAILED", 500, "deploy", true, "resume_deploy", "Resume the deploy.";
+    ActivationFailed, "ACTIVATION_FAILED", 500, "deploy", true, "resume_deploy", "Resume the deploy.";
+    NoActiveRelease, "NO_ACTIVE_RELEASE", 404, "deploy", false, "deploy_site_first", "Deploy something first.";
+    DiffSameRelease, "DIFF_SAME_RELEASE", 400, "deploy", false, "edit_request", "Name two different releases.";
+    InvalidDiffTarget, "INVALID_DIFF_TARGET", 400, "deploy", false, "edit_request", "Use empty, active or a release id.";
+    // Names.
+    BadSubdomain, "BAD_SUBDOMAIN", 400, "validation", false, "edit_request", "Use 3-63 characters of a-z, 0-9 and hyphen, not at the ends, and no reserved word.";
+    SubdomainTaken, "SUBDOMAIN_TAKEN", 403, "validation", false, "edit_request", "Another project owns this name. Choose a different one.";
+    DeploySubdomainTaken, "SUBDOMAIN_TAKEN", 409, "deploy", false, "edit_request", "Another project owns this name. Choose a different one and plan again.";
+    SubdomainReserved, "SUBDOMAIN_RESERVED", 409, "validation", false, "edit_request", "The name is kept for its previous owner for a while. Choose a different one.";
+    DeploymentNotFound, "DEPLOYMENT_NOT_FOUND", 404, "not_found", false, "deploy_site_first", "Deploy a site first, then claim the name.";
+    // Our own faults.
+    StorageUnavailable, "STORAGE_UNAVAILABLE", 503, "api", true, "retry", "The object store did not answer. Try again in a moment.";
+    ChainUnavailable, "CHAIN_UNAVAILABLE", 503, "payment", true, "retry", "The chain did not answer. Try again in a moment; nothing was charged.";
+    Unavailable, "UNAVAILABLE", 503, "api", true, "retry", "The server is busy or starting. Try again in a moment.";
+    Timeout, "TIMEOUT", 503, "api", true, "retry", "The answer did not come in time. Ask again: the same request is never applied twice.";
+    OutcomeUnknown, "OUTCOME_UNKNOWN", 503, "api", true, "retry", "The change was sent and its outcome is not known yet. Read the resource before you repeat.";
+    Internal, "INTERNAL_ERROR", 500, "api", false, "retry", "A fault of this server. Report the trace_id to its operator.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_upper_snake_and_says_what_to_do() {
+        for code in Code::ALL {
+            assert!(code.as_str().bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'));
+            assert!(code.advice().ends_with('.'), "{code:?}");
+            assert!((400..600).contains(&code.status()), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn only_signing_and_paying_answer_402() {
+        for code in Code::ALL.iter().filter(|c| c.status() == 402) {
+            assert!(matches!(code.category(), "auth" | "payment"), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `POST /projects/v1/admin/:id/sql`: one text, one transaction, one result.
+//!
+//! The text goes to the server as it is, in one simple query inside a transaction that we end: Postgres parses it, not
+//! we. The connection is fresh, belongs to the login that owns the schema, and is thrown away afterwards, so nothing a
+//! statement does to its session outlives the request. The deadline is kept from outside, because SQL can lift any
+//! timeout of its own session.
+
+mod decode;
+mod error;
+mod guard;
+mod lex;
+mod quote;
+mod result;
+mod run;
+
+pub(crate) use run::settings;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use store::cells::{Cells, Slot};
+
+pub use error::SqlError;
+pub use result::{Field, SqlOutcome, SqlRow};
+
+/// # Source
+/// Wire contract 01, open question 19.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From the first statement to the last.
+    pub deadline: Duration,
+    /// Of each statement.
+    pub rows_max: usize,
+    /// Of each statement's values and names as text.
+    pub bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(30), rows_max: 10_000, bytes_max: 10_000_000 }
+    }
+}
+
+/// What a client sends.
+#[derive(Debug, Clone)]
+pub struct SqlRequest {
+    /// Any number of statements; exactly one when there are parameters.
+    pub text: String,
+    /// Values of `$1`, `$2`, ...
+    pub params: Vec<Value>,
+}
+
+/// Runs a request on a project's database and answers the last statement's rows. All of it happens, or nothing.
+///
+/// Runs to its end even when the caller goes away: the deadline must be kept by someone.
+///
+/// # Errors
+/// See [`SqlError`]; after all but `OutcomeUnknown` nothing has changed.
+pub async fn run(
+    cells: &Cells,
+    slot: &Slot,
+    request: SqlRequest,
+    limits: Limits,
+) -> Result<SqlOutcome, SqlError> {
+    let (cells, slot) = (cells.clone(), slot.clone());
+    let work = async move { run::request(&cells, &slot, request, limits).await };
+    tokio::spawn(work).await.unwrap_or(Err(SqlError::Unavailable))
+}

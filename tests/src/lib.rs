@@ -1,0 +1,16 @@
+//! The harness of the scenarios: a whole lab as a child process, wallets that can sign anything (also wrong things),
+//! and plain HTTP.
+//!
+//! Signing is written here a second time, apart from `chain` and `client`, so that a shared mistake cannot hide.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod chain;
+mod lab;
+mod tools;
+mod wallet;
+
+pub use chain::Chain;
+pub use lab::{Answer, Lab, LabOptions, Server, books, fresh_folder, up_command};
+pub use tools::{command, eventually, peers, run, target_binary};
+pub use wallet::{Authorization, Wallet, decode_challenge};
