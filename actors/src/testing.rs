@@ -1,9 +1,9 @@
 //! The world of actor tests: a real Postgres, a chain in memory, a clock that moves when told.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#[path = "../../control/store/tests/common/postgres.rs"]
+mod postgres;
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,16 +14,16 @@ use chain::signer::{KeySecret, LocalSigner, Signer};
 use chain::x402::verify::signing_digest;
 use chain::x402::wire::Authorization;
 use chrono::{DateTime, TimeDelta, Utc};
-use lab::{Lab, LabConfig};
 use store::cells::Cells;
 use store::ledger::{AccountRef, balance_find};
 use store::payments::{AuthorisationKey, NewPayment, PaymentRow, PaymentState, payment_insert};
 use store::{MasterKey, Peer, Store};
 use types::{
-    AccountId, Clock, Entropy, ManualClock, Network, NodeId, OsEntropy, PaymentId, TraceId, UsdMicros,
-    Wallet, WatcherId,
+    AccountId, Clock, ManualClock, Network, NodeId, OsEntropy, PaymentId, TraceId, UsdMicros, Wallet,
+    WatcherId,
 };
 
+use self::postgres::Postgres;
 use crate::kit::{ActorError, Forward, Forwarded, Limits};
 use crate::root::Started;
 use crate::{Actors, ChainDeps, Chains, Deps, chain_watcher, payment, wallet};
@@ -42,8 +42,7 @@ pub struct World {
     /// Blocks that watchers retain.
     retained: u64,
     nonce: AtomicU8,
-    lab: Option<Lab>,
-    data: PathBuf,
+    _server: Postgres,
 }
 
 /// One `run402d`, as far as actors go.
@@ -76,16 +75,8 @@ impl World {
     }
 
     pub async fn retaining(retained: u64) -> Self {
-        let data = std::env::temp_dir().join(format!("r402a-{}", std::process::id()));
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools");
-        let config = LabConfig {
-            data: data.clone(),
-            tools: Some(tools),
-            chain_listen: ([127, 0, 0, 1], 0).into(),
-            block_time_secs: 5,
-        };
-        let lab = Lab::start(config, &|_: &str| {}).await.unwrap();
-        let store = Store::connect(&lab.endpoints().control_url, 20).await.unwrap();
+        let server = Postgres::start();
+        let store = Store::connect(&server.url("postgres"), 20).await.unwrap();
         store.migrate().await.unwrap();
         let now = DateTime::from_timestamp(1_900_000_000, 0).unwrap();
         Self {
@@ -95,8 +86,7 @@ impl World {
             payee: Wallet([0xee; 20]),
             retained,
             nonce: AtomicU8::new(1),
-            lab: Some(lab),
-            data,
+            _server: server,
         }
     }
 
@@ -209,12 +199,8 @@ impl World {
         assert!(report.findings.is_empty(), "{:?}", report.findings);
     }
 
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.store.close().await;
-        if let Some(lab) = self.lab.take() {
-            lab.stop().await.unwrap();
-        }
-        std::fs::remove_dir_all(&self.data).unwrap();
     }
 }
 

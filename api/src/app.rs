@@ -95,6 +95,8 @@ async fn by_host(State(front): State<Front>, mut request: Request) -> Response {
         if let Some(uri) = layers::one_leading_slash(request.uri()) {
             *request.uri_mut() = uri;
         }
+        let target = extract::Target::of(request.uri());
+        request.extensions_mut().insert(target);
         front.api
     };
     router.oneshot(request).await.into_response()

@@ -17,6 +17,17 @@ use crate::problem::ApiProblem;
 /// What the request presented.
 pub struct Who(pub Caller);
 
+/// Path and query as routed, with one leading slash. The request's own URI loses its prefix in a nested
+/// router, and signatures are for the whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Target(pub String);
+
+impl Target {
+    pub(crate) fn of(uri: &http::Uri) -> Self {
+        Self(uri.path_and_query().map_or("/", |target| target.as_str()).to_owned())
+    }
+}
+
 /// The whole body, buffered and hashed before the handler ran.
 #[derive(Debug, Clone, Default)]
 pub struct Body {
@@ -25,8 +36,8 @@ pub struct Body {
 }
 
 impl Body {
-    /// Reads JSON whatever the content type says. An empty body is an empty object: clients send bodiless requests with
-    /// a JSON content type.
+    /// Reads JSON whatever the content type says. An empty body is an empty object: clients send bodiless
+    /// requests with a JSON content type.
     ///
     /// # Errors
     /// `BAD_REQUEST` naming the place.
@@ -51,7 +62,8 @@ impl Body {
     }
 }
 
-/// Reads an id from a path or a body; a text that is no such id names nothing, so it fails like an unknown one.
+/// Reads an id from a path or a body; a text that is no such id names nothing, so it fails like an unknown
+/// one.
 ///
 /// # Errors
 /// `missing` when the text is not an id of that kind.
@@ -89,7 +101,12 @@ impl FromRequestParts<AppState> for Who {
             idempotency_key: text("idempotency-key")?,
             admin_mode: text("x-admin-mode")?.is_some_and(|value| value == "1"),
             method: parts.method.as_str().to_owned(),
-            path_and_query: parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned(),
+            path_and_query: parts
+                .extensions
+                .get::<Target>()
+                .cloned()
+                .unwrap_or_else(|| Target::of(&parts.uri))
+                .0,
             body_sha256: parts.extensions.get::<Body>().map_or([0; 32], |body| body.sha256),
             client_ip: client_ip(parts, state.config.trust_forwarded_for),
             trace: parts.extensions.get::<TraceId>().copied().unwrap_or_else(|| state.plane.trace()),
@@ -97,7 +114,8 @@ impl FromRequestParts<AppState> for Who {
     }
 }
 
-/// One value of a header. Two different values of a credential could be read differently by a proxy before us.
+/// One value of a header. Two different values of a credential could be read differently by a proxy before
+/// us.
 fn single(headers: &HeaderMap, name: &str) -> Result<Option<String>, ApiProblem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };

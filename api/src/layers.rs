@@ -21,6 +21,8 @@ use crate::extract::Body;
 use crate::problem::{self, ApiProblem, Asked};
 
 pub(crate) const REQUEST_ID: &str = "x-run402-request-id";
+/// The most that is read of a body that was refused for its size.
+const DISCARDED_BYTES_MAX: u64 = 64 << 20;
 
 /// Names the request, opens its span, and writes whatever failed inside as the one envelope.
 pub(crate) async fn traced(mut request: Request, next: Next) -> Response {
@@ -74,7 +76,8 @@ pub(crate) async fn shed(State(permits): State<Arc<Semaphore>>, request: Request
     next.run(request).await
 }
 
-/// Ends what takes too long, slow uploads included. A change may still happen afterwards: actors finish what they began.
+/// Ends what takes too long, slow uploads included. A change may still happen afterwards: actors finish what
+/// they began.
 pub(crate) async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     let read = problem::is_read(request.method());
     match tokio::time::timeout(limit, next.run(request)).await {
@@ -87,14 +90,18 @@ pub(crate) async fn deadline(State(limit): State<Duration>, request: Request, ne
     }
 }
 
-/// Reads the body whole, up to a limit, and hashes it, so that a handler may look at it twice and the replay rule of
-/// signatures can tell requests apart.
+/// Reads the body whole, up to a limit, and hashes it, so that a handler may look at it twice and the replay
+/// rule of signatures can tell requests apart.
 pub(crate) async fn buffered(State(bytes_max): State<usize>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    // Refused before a byte is read when the client says how much will come.
+    // A client that is still writing when we hang up sees a broken pipe instead of the refusal, so what it announces
+    // is read and thrown away first, within reason.
     let announced =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
+        if announced.is_some_and(|bytes| bytes <= DISCARDED_BYTES_MAX) {
+            discard(body).await;
+        }
         return too_large(bytes_max);
     }
     let bytes = match Limited::new(body, bytes_max).collect().await {
@@ -105,6 +112,11 @@ pub(crate) async fn buffered(State(bytes_max): State<usize>, request: Request, n
     let sha256 = Sha256::digest(&bytes).into();
     parts.extensions.insert(Body { bytes: bytes.clone(), sha256 });
     next.run(Request::from_parts(parts, HttpBody::from(bytes))).await
+}
+
+/// Reads a body to its end and keeps nothing of it.
+async fn discard(mut body: HttpBody) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 fn too_large(bytes_max: usize) -> Response {
@@ -136,9 +148,10 @@ pub(crate) async fn cors(request: Request, next: Next) -> Response {
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// The last one is really sent as a request header by the x402 wrapper on its paid repeat.
 const ALLOWED_HEADERS: &str = "apikey, authorization, content-type, prefer, range, accept, sign-in-with-x, \
-     idempotency-key, payment-signature, x-payment, x-admin-mode, x-confirm-drain, x-confirm-delete, run402-client, \
-     access-control-expose-headers";
-const EXPOSED_HEADERS: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Retry-After, Content-Range, ETag, x-run402-request-id";
+     idempotency-key, payment-signature, x-payment, x-admin-mode, x-confirm-drain, x-confirm-delete, \
+     run402-client, access-control-expose-headers";
+const EXPOSED_HEADERS: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Retry-After, \
+     Content-Range, ETag, x-run402-request-id";
 
 /// The target with one leading slash: a client whose base ends in a slash asks for `//tiers/v1`.
 ///

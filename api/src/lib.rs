@@ -1,7 +1,8 @@
 //! axum: routes, extractors, layers, problem bodies; knows no SQL and no mailbox.
 //!
-//! A route file has one handler per operation: it unwraps input, calls one operation of `plane`, and wraps the answer.
-//! [`problem::ApiProblem`] is how a handler fails; [`extract`] is how it reads; [`app`] puts everything together.
+//! A route file has one handler per operation: it unwraps input, calls one operation of `plane`, and wraps
+//! the answer. [`problem::ApiProblem`] is how a handler fails; [`extract`] is how it reads; [`app`] puts
+//! everything together.
 
 pub mod app;
 pub mod extract;

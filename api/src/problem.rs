@@ -1,5 +1,5 @@
-//! A failure on its way to the wire. Handlers answer [`ApiProblem`]; the outermost layer writes the body, because only
-//! it knows the trace id and whether a repeat is harmless.
+//! A failure on its way to the wire. Handlers answer [`ApiProblem`]; the outermost layer writes the body,
+//! because only it knows the trace id and whether a repeat is harmless.
 
 use axum::body::Body as HttpBody;
 use axum::extract::Request;
@@ -67,7 +67,8 @@ pub(crate) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// Gives every failure the one envelope: ours, and those the framework made (404, 405, a path that is not UTF-8).
+/// Gives every failure the one envelope: ours, and those the framework made (404, 405, a path that is not
+/// UTF-8).
 pub(crate) async fn render(mut response: Response, asked: &Asked) -> Response {
     if let Some(ApiProblem(problem)) = response.extensions_mut().remove::<ApiProblem>() {
         return enveloped(response, &problem, asked);
@@ -163,8 +164,8 @@ pub(crate) fn envelope(problem: &Problem, asked: &Asked) -> Map<String, Value> {
     body
 }
 
-/// Repeating it cannot do it twice. Clients repeat at once when they read `true`, so it is said of a change only where
-/// another try may help.
+/// Repeating it cannot do it twice. Clients repeat at once when they read `true`, so it is said of a change
+/// only where another try may help.
 ///
 /// # Source
 /// Wire contract 04 section 1.8.

@@ -1,5 +1,5 @@
-//! What a purchase does to a lease. Pure: the lease is what an account's purchases amount to, so that taking one away
-//! (its money left the chain) and giving it back are the same computation.
+//! What a purchase does to a lease. Pure: the lease is what an account's purchases amount to, so that taking
+//! one away (its money left the chain) and giving it back are the same computation.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,8 @@ impl Holding {
     /// The value of what is left at `at`, span by span: floor(price * remaining / length), in 128 bits.
     ///
     /// # Source
-    /// Wire contract 01, open question 7. Micros, not seconds, are counted: the result differs by less than one.
+    /// Wire contract 01, open question 7. Micros, not seconds, are counted: the result differs by less than
+    /// one.
     pub fn unused(&self, at: DateTime<Utc>) -> Refunds {
         let mut refunds = Refunds::new();
         for span in &self.spans {

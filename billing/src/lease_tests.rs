@@ -102,9 +102,9 @@ impl Dice {
     }
 }
 
-// Properties over random histories: refunds never exceed payments in any money; folding gives what deciding one by one
-// gave; taking a purchase away and giving it back changes nothing; taking one away never lengthens the lease of a
-// single-tier history.
+// Properties over random histories: refunds never exceed payments in any money; folding gives what deciding
+// one by one gave; taking a purchase away and giving it back changes nothing; taking one away never lengthens
+// the lease of a single-tier history.
 #[test]
 fn random_histories_keep_their_invariants() {
     for seed in 0..2_000 {

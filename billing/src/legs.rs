@@ -8,7 +8,8 @@ use types::{AccountId, Network, PaymentId, Tier, UsdMicros};
 
 use crate::lease::Refunds;
 
-/// Where deposits from the chain come from; `source_id` names the authorisation and how often it was credited.
+/// Where deposits from the chain come from; `source_id` names the authorisation and how often it was
+/// credited.
 pub const X402: &str = "x402";
 /// Money counted as exposed until its block is final; named like its deposit.
 pub const EXPOSURE: &str = "exposure";
@@ -97,9 +98,9 @@ pub fn refund(account: AccountId, key: &str, before: &Refunds, after: &Refunds) 
     legs
 }
 
-/// Undoes what is left of a purchase's journal, last leg first: the customer is given the charge back before the
-/// deposit is taken. Refunds are not undone one by one, because other purchases may have changed them since: see
-/// [`refund`].
+/// Undoes what is left of a purchase's journal, last leg first: the customer is given the charge back before
+/// the deposit is taken. Refunds are not undone one by one, because other purchases may have changed them
+/// since: see [`refund`].
 pub fn undo(journal: &[Transfer]) -> Vec<NewTransfer> {
     let undone = |t: &&Transfer| {
         t.reversed_by.is_none()

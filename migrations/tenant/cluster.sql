@@ -1,7 +1,8 @@
 -- Once per cell, as superuser in the maintenance database. Idempotent.
 
--- Shared NOLOGIN roles: the names tenants write in policies. Sharing them over databases is safe: grants on objects
--- live in each database, the roles own nothing, may not connect, and settings of theirs take no effect on SET ROLE.
+-- Shared NOLOGIN roles: the names tenants write in policies. Sharing them over databases is safe: grants on
+-- objects live in each database, the roles own nothing, may not connect, and settings of theirs take no
+-- effect on SET ROLE.
 do $$
 begin
   if not exists (select from pg_roles where rolname = 'anon') then

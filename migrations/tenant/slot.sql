@@ -1,5 +1,5 @@
--- Once per slot, as superuser in its new database, before any tenant can have an object here. `p0000` stands for the
--- slot's name.
+-- Once per slot, as superuser in its new database, before any tenant can have an object here. `p0000` stands
+-- for the slot's name.
 begin;
 alter schema tenant rename to p0000;
 alter schema p0000 owner to p0000_admin;
@@ -11,7 +11,8 @@ grant usage on schema auth to p0000_admin;
 grant usage on schema p0000, auth to p0000_api, p0000_staff;
 grant select (id, email, is_admin, created_at), references (id) on auth.users to p0000_admin;
 alter default privileges for role p0000_admin revoke execute on routines from public;
--- Row security is forced and has no policy, which keeps new tables dark: reads give nothing, writes are refused.
+-- Row security is forced and has no policy, which keeps new tables dark: reads give nothing, writes are
+-- refused.
 alter default privileges for role p0000_admin in schema p0000
   grant select on tables to anon, authenticated, project_admin;
 alter default privileges for role p0000_admin in schema p0000

@@ -22,8 +22,12 @@ async fn a_busy_port_is_named_with_the_flag_that_changes_it() {
             Command::new(target_binary("run402d"))
                 .args(["up", "--data"])
                 .arg(&data)
-                .args(["--listen", "127.0.0.1:0", "--chain-listen", "127.0.0.1:0"])
-                .args([flag, &address])
+                .args([
+                    flag,
+                    &address,
+                    if flag == "--listen" { "--chain-listen" } else { "--listen" },
+                    "127.0.0.1:0",
+                ])
                 .env("RUN402_TOOLS_DIR", concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools")),
         );
         assert!(said.contains(&taken.local_addr().unwrap().port().to_string()), "{said}");

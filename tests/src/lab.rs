@@ -32,6 +32,15 @@ pub struct Server {
 #[derive(Default)]
 pub struct LabOptions {
     pub args: Vec<String>,
+    /// Where an earlier server of the same data listened, so that its clients find the next one; free ports otherwise.
+    pub ports: Option<Ports>,
+}
+
+/// The addresses of a lab.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    pub api: String,
+    pub chain: String,
 }
 
 /// A running lab and the folder it lives in.
@@ -119,15 +128,10 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.child.try_wait().ok().flatten().is_some() {
-            return;
-        }
-        if std::thread::panicking() {
-            eprintln!("--- log of run402d ---\n{}", self.log.lock().map(|l| l.clone()).unwrap_or_default());
-        }
-        self.signal(Signal::SIGTERM);
+impl Server {
+    /// SIGTERM, and SIGKILL for one that does not listen. A no-op for one that has ended.
+    fn end(&mut self) {
+        self.signal_if_alive(Signal::SIGTERM);
         let until = Instant::now() + Duration::from_secs(STOP_SECS_MAX);
         while self.child.try_wait().ok().flatten().is_none() {
             if Instant::now() > until {
@@ -136,6 +140,22 @@ impl Drop for Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// A process that was waited for has no number any more: it may be somebody else's.
+    fn signal_if_alive(&mut self, signal: Signal) {
+        if self.child.try_wait().ok().flatten().is_none() {
+            self.signal(signal);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of run402d ---\n{}", self.log.lock().map(|l| l.clone()).unwrap_or_default());
+        }
+        self.end();
     }
 }
 
@@ -161,27 +181,24 @@ impl Lab {
     /// Ends this server by SIGKILL and starts another on the same data.
     pub async fn crash_and_restart(mut self) -> Self {
         self.server.kill();
-        self.keep_data = true;
-        let data = self.data.clone();
-        drop(self);
-        Self::start_in(&data, LabOptions::default()).await
+        self.again().await
     }
 
     /// Stops this server and starts another on the same data.
     pub async fn restart(mut self) -> Self {
         assert_eq!(self.server.stop(), Some(0), "{}", self.server.log.lock().unwrap());
-        self.keep_data = true;
-        let data = self.data.clone();
-        drop(self);
-        Self::start_in(&data, LabOptions::default()).await
+        self.again().await
     }
 
-    /// Starts a server on the data of one that was stopped.
-    pub async fn restart_stopped(mut self) -> Self {
+    /// Starts a server where one ended: the same data, the same addresses.
+    pub async fn again(mut self) -> Self {
+        let bare =
+            |name: &str| self.server.ready[name].as_str().unwrap().trim_start_matches("http://").to_owned();
+        let ports = Some(Ports { api: bare("api"), chain: bare("chain_rpc") });
         self.keep_data = true;
         let data = self.data.clone();
         drop(self);
-        Self::start_in(&data, LabOptions::default()).await
+        Self::start_in(&data, LabOptions { ports, ..LabOptions::default() }).await
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -247,22 +264,14 @@ impl Lab {
         wallet
     }
 
-    /// USDC from nowhere, as much as a test likes.
+    /// USDC from nowhere, as much as a test likes: written into the token's storage, so that no transaction of ours
+    /// is in the way.
     pub async fn mint(&self, wallet: &Wallet, amount: u128) {
-        let faucet = self.server.ready["faucet"].as_str().unwrap();
-        self.chain.rpc("anvil_impersonateAccount", json!([faucet])).await;
-        let data = format!(
-            "0x40c10f19000000000000000000000000{}{amount:064x}",
-            wallet.address().trim_start_matches("0x")
-        );
-        self.chain
-            .rpc("eth_sendTransaction", json!([{ "from": faucet, "to": self.token(), "data": data }]))
-            .await;
-        let token = self.token();
-        eventually("minted money", 20, || async {
-            (self.chain.usdc_balance(&token, &wallet.address()).await >= amount).then_some(())
-        })
-        .await;
+        const BALANCES_SLOT: u8 = 2;
+        let key = format!("{:0>64}{BALANCES_SLOT:064x}", wallet.address().trim_start_matches("0x"));
+        let slot = alloy::primitives::keccak256(hex::decode(key).unwrap()).to_string();
+        self.chain.rpc("anvil_setStorageAt", json!([self.token(), slot, format!("0x{amount:064x}")])).await;
+        assert_eq!(self.chain.usdc_balance(&self.token(), &wallet.address()).await, amount);
     }
 
     pub fn token(&self) -> String {
@@ -331,8 +340,7 @@ impl Drop for Lab {
         if self.keep_data {
             return;
         }
-        self.server.signal(Signal::SIGTERM);
-        let _ = self.server.child.wait();
+        self.server.end();
         if !std::thread::panicking() {
             let _ = std::fs::remove_dir_all(&self.data);
         }

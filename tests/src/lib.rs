@@ -11,6 +11,6 @@ mod tools;
 mod wallet;
 
 pub use chain::Chain;
-pub use lab::{Answer, Lab, LabOptions, Server, books, fresh_folder, up_command};
+pub use lab::{Answer, Lab, LabOptions, Ports, Server, books, fresh_folder, up_command};
 pub use tools::{command, eventually, peers, run, target_binary};
 pub use wallet::{Authorization, Wallet, decode_challenge};

@@ -7,7 +7,8 @@ use types::{Code, Mutation, Problem};
 
 use crate::kit::ActorError;
 
-/// A failure of a deploy. Deploy clients drop the HTTP status and read `safe_to_retry` instead, so it is always said.
+/// A failure of a deploy. Deploy clients drop the HTTP status and read `safe_to_retry` instead, so it is
+/// always said.
 ///
 /// # Source
 /// Wire contract 02 sections 0.3 and 4.7.

@@ -119,7 +119,8 @@ async fn stage(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
 
     state.operation.status = status;
     state.operation.target_release = Some(release.id);
-    tracing::info!(operation.id = %state.operation.id, release.id = %release.id, files = files.len(), "release staged");
+    let files = files.len();
+    tracing::info!(operation.id = %state.operation.id, release.id = %release.id, files, "release staged");
     Ok(())
 }
 
@@ -149,7 +150,8 @@ async fn activate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError>
             return fail(deps, state, "activate", &problem).await;
         }
         Some(e) => {
-            tracing::warn!(operation.id = %operation, error = &e as &dyn std::error::Error, "activation put off");
+            let error = &e as &dyn std::error::Error;
+            tracing::warn!(operation.id = %operation, error, "activation put off");
             deploy_problem(Code::ActivationFailed, "activate", "the release could not be made live yet")
         }
         None => deploy_problem(Code::ActivationFailed, "activate", "the release is not live yet"),

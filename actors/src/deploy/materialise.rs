@@ -30,8 +30,8 @@ impl SiteDiff {
     }
 }
 
-/// The site after `change`. `live` is what visitors have seen: a path that looks immutable but has other bytes there
-/// must be revalidated from now on.
+/// The site after `change`. `live` is what visitors have seen: a path that looks immutable but has other
+/// bytes there must be revalidated from now on.
 pub fn materialise(base: &Files, change: Option<&SiteChange>, live: &Files) -> Files {
     let mut files = match change {
         None => base.clone(),

@@ -1,10 +1,10 @@
 //! Owns deploy operations: validate, stage, activate, ready.
 //!
-//! Each step is one fenced transaction that compares and sets the operation's status and appends its events, so a crash
-//! leaves a row that says exactly what comes next, and [`Request::Step`] goes on from there. Nothing is visible before
-//! `activating`; going live is one pointer move of the project's actor, which refuses when another release went live
-//! since the plan. A step that cannot be done now is left for the sweep; one that can never be done ends the operation
-//! as `failed` with the reason on the row.
+//! Each step is one fenced transaction that compares and sets the operation's status and appends its events,
+//! so a crash leaves a row that says exactly what comes next, and [`Request::Step`] goes on from there.
+//! Nothing is visible before `activating`; going live is one pointer move of the project's actor, which
+//! refuses when another release went live since the plan. A step that cannot be done now is left for the
+//! sweep; one that can never be done ends the operation as `failed` with the reason on the row.
 
 mod canonical;
 mod check;

@@ -60,13 +60,10 @@ pub struct Content {
 impl Spec {
     /// Every path that brings content.
     pub fn contents(&self) -> impl Iterator<Item = (&String, &Content)> {
-        self.site
-            .iter()
-            .flat_map(|site| match site {
-                SiteChange::Replace(files) => files,
-                SiteChange::Patch { put, .. } => put,
-            })
-            .map(|(path, content)| (path, content))
+        self.site.iter().flat_map(|site| match site {
+            SiteChange::Replace(files) => files,
+            SiteChange::Patch { put, .. } => put,
+        })
     }
 
     /// Where a content reference is in the spec, for errors.
@@ -88,7 +85,8 @@ mod tests {
         let spec = json!({
             "project": "prj_0123456789abcdef0123456789abcdef",
             "base": {"release": "current"},
-            "site": {"patch": {"put": {"a.txt": {"sha256": "0".repeat(64), "size": 1, "content_type": "text/plain"}},
+            "site": {"patch": {"put": {"a.txt": {
+                "sha256": "0".repeat(64), "size": 1, "content_type": "text/plain"}},
                 "delete": ["b.txt"]}},
             "subdomains": {"set": ["shop"]},
         });

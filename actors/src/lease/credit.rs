@@ -1,4 +1,5 @@
-//! Step 6 of a payment: the money is on the chain, so book it, charge the product and grant it, in one commit.
+//! Step 6 of a payment: the money is on the chain, so book it, charge the product and grant it, in one
+//! commit.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use store::sightings::{SightingRow, sighting_of_locked};
 use types::{Code, PaymentId, Problem, Tier, UsdMicros};
 
 use super::Reply;
-use super::grant::{Grant, Told, failed, order};
+use super::grant::{Grant, Told, order};
+use super::refused;
 use super::state::LeaseState;
 use crate::Deps;
 use crate::kit::ActorError;
@@ -45,11 +47,12 @@ pub(super) async fn on_credit(
         None => Told::Now(payment.key.payer, &deps.prices),
     };
     let now = deps.clock.now();
-    let response = grant.write(&mut tx, &legs, &told, now).await.map_err(failed)?;
+    let response = grant.write(&mut tx, &legs, &told, now).await.map_err(refused)?;
     payment_credited(tx.tx(), id, &response, now).await?;
     tx.commit().await?;
 
-    tracing::info!(payment.id = %id, account.id = %state.account, amount_micros = payment.amount.0, "payment credited");
+    let amount_micros = payment.amount.0;
+    tracing::info!(payment.id = %id, account.id = %state.account, amount_micros, "payment credited");
     grant.remember(state);
     Ok(Reply::Answer(response))
 }
@@ -61,8 +64,8 @@ struct Again {
     written_off: uuid::Uuid,
 }
 
-/// Decides what the payment buys. After a reorganisation that is what it bought the first time, at that time's place
-/// among the purchases: whatever came later stands on it again.
+/// Decides what the payment buys. After a reorganisation that is what it bought the first time, at that
+/// time's place among the purchases: whatever came later stands on it again.
 async fn decide(
     deps: &Deps,
     state: &LeaseState,
@@ -145,6 +148,6 @@ fn pending(payment: &PaymentRow) -> ActorError {
 }
 
 pub(super) fn internal(payment: &PaymentRow, why: &str) -> ActorError {
-    tracing::error!(payment.id = %payment.id, product = %payment.product, "payment cannot be credited: {why}");
+    tracing::error!(payment.id = %payment.id, product = %payment.product, why, "payment cannot be credited");
     Problem::new(Code::Internal, format!("the payment cannot be credited: {why}")).into()
 }

@@ -9,7 +9,7 @@ use types::PaymentId;
 
 use super::Reply;
 use super::credit::deposit_id;
-use super::grant::failed;
+use super::refused;
 use super::state::LeaseState;
 use crate::Deps;
 use crate::kit::ActorError;
@@ -30,7 +30,7 @@ pub(super) async fn on_finalized(
     let exposed = transfer_find(tx.tx(), EXPOSURE, &deposit_id(&payment, payment.credits)).await?;
     if let Some(exposed) = exposed.filter(|t| t.reversed_by.is_none()) {
         let release = NewTransfer::reversal(&exposed, "final");
-        post(tx.tx(), deps.entropy.uuid(), &[release], now).await.map_err(failed)?;
+        post(tx.tx(), deps.entropy.uuid(), &[release], now).await.map_err(refused)?;
     }
     tx.commit().await?;
     Ok(Reply::Done)

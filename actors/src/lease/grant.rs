@@ -1,4 +1,5 @@
-//! What crediting a payment and buying from the balance have in common: the legs, the lease, the purchase, the answer.
+//! What crediting a payment and buying from the balance have in common: the legs, the lease, the purchase,
+//! the answer.
 
 use std::collections::HashMap;
 
@@ -17,7 +18,9 @@ use types::{Tier, UsdMicros, Wallet, rfc3339};
 use uuid::Uuid;
 
 use super::state::LeaseState;
-use crate::kit::ActorError;
+
+/// Stands for the id of a purchase that has none yet.
+const UNWRITTEN: i64 = i64::MAX;
 
 /// A purchase that is decided and not written yet.
 #[derive(Debug, Clone)]
@@ -30,7 +33,7 @@ pub(super) struct Grant {
     /// What was refunded in all, before and after.
     refunds: (Refunds, Refunds),
     pub holding: Option<Holding>,
-    /// The purchases once it is written, this one last to be given its id.
+    /// The purchases once it is written.
     after: Vec<Purchase>,
 }
 
@@ -58,7 +61,7 @@ impl Grant {
 
     /// Puts a purchase among the others at the time at which it takes effect.
     pub fn place(state: &LeaseState, purchase: NewPurchase, at: DateTime<Utc>, key: String) -> Self {
-        let after = state.with(purchase.clone().stored(i64::MAX, at));
+        let after = state.with(purchase.clone().stored(UNWRITTEN, at));
         let outcome: Outcome = fold(&after);
         let refunds = (state.outcome().refunds, outcome.refunds);
         Self { purchase, at, key, refunds, holding: outcome.holding, after }
@@ -102,8 +105,9 @@ impl Grant {
             Told::Now(wallet, prices) => self.answer(*wallet, spendable(prices, &balances)),
         };
         let id = purchase_append(tx, &self.purchase, self.at).await?;
-        for purchase in self.after.iter_mut().filter(|p| p.id == i64::MAX) {
-            purchase.id = id;
+        for placed in self.after.iter_mut().filter(|p| p.id == UNWRITTEN) {
+            // Whole, because the caller may have named its payment since it was placed.
+            *placed = self.purchase.clone().stored(id, self.at);
         }
         outbox_append(tx.tx(), "lease.changed", json!({ "id": account })).await?;
         Ok(self.purchase.response.clone())
@@ -111,7 +115,7 @@ impl Grant {
 
     /// Remembers what was committed.
     pub fn remember(self, state: &mut LeaseState) {
-        let Purchase { action, tier, .. } = self.purchase.stored(0, self.at);
+        let NewPurchase { action, tier, .. } = &self.purchase;
         tracing::info!(account.id = %state.account, action = action.as_str(), %tier, "lease changed");
         state.purchases = self.after;
     }
@@ -150,9 +154,4 @@ pub(super) fn spendable(prices: &PriceTable, balances: &HashMap<Currency, Balanc
 pub(super) fn order(prices: &PriceTable, tier: Tier, currency: Currency, at: DateTime<Utc>) -> Order {
     let offer = prices.offer(tier);
     Order { tier, price: offer.price, currency, term: offer.term(), at }
-}
-
-/// A database failure, told apart from a refusal of the ledger.
-pub(super) fn failed(e: LedgerError) -> ActorError {
-    super::refused(e)
 }

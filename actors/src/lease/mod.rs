@@ -1,15 +1,15 @@
 //! Owns leases and the account's purchases: the one place where money moves in the ledger.
 //!
-//! **States.** A lease is what the account's live purchases amount to (`billing::lease`); the row is a copy of that for
-//! readers. An x402 payment is credited here and nowhere else, in one commit: deposit, charge, lease, purchase,
-//! payment, outbox.
+//! **States.** A lease is what the account's live purchases amount to (`billing::lease`); the row is a copy
+//! of that for readers. An x402 payment is credited here and nowhere else, in one commit: deposit, charge,
+//! lease, purchase, payment, outbox.
 //!
-//! **Invariants.** Whatever is repeated, a payment has one live purchase: its state is compared under its lock, its
-//! ledger facts are unique by authorisation, and only the newest claim holder can write. Purchases of an account take
-//! effect at strictly rising times.
+//! **Invariants.** Whatever is repeated, a payment has one live purchase: its state is compared under its
+//! lock, its ledger facts are unique by authorisation, and only the newest claim holder can write. Purchases
+//! of an account take effect at strictly rising times.
 //!
-//! **Failure story.** Before the commit nothing happened; after it everything did. A lost commit ends the actor; the
-//! payment actor asks again and is told what the first one did.
+//! **Failure story.** Before the commit nothing happened; after it everything did. A lost commit ends the
+//! actor; the payment actor asks again and is told what the first one did.
 
 mod credit;
 mod finalize;

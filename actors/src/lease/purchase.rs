@@ -9,7 +9,8 @@ use store::ledger::{Currency, LedgerError};
 use types::{AccountId, Code, Problem, Tier, Wallet};
 
 use super::Reply;
-use super::grant::{Grant, Told, failed, order};
+use super::grant::{Grant, Told, order};
+use super::refused;
 use super::state::LeaseState;
 use crate::Deps;
 use crate::kit::ActorError;
@@ -22,7 +23,8 @@ pub(super) struct Asked {
     pub request_key: String,
 }
 
-/// Buys when the balance covers the price, all or nothing: test credit where test money buys this tier, otherwise cash.
+/// Buys when the balance covers the price, all or nothing: test credit where test money buys this tier,
+/// otherwise cash.
 pub(super) async fn on_purchase(
     deps: &Arc<Deps>,
     state: &mut LeaseState,
@@ -65,15 +67,15 @@ async fn buy(
             tx.rollback().await?;
             return Ok(None);
         }
-        Err(e) => return Err(failed(e)),
+        Err(e) => return Err(refused(e)),
     };
     tx.commit().await?;
     grant.remember(state);
     Ok(Some(answer))
 }
 
-/// Refuses a lower tier that the account's usage does not fit, while the higher one runs. Asked before anything is paid:
-/// once money has arrived, what was offered is honoured.
+/// Refuses a lower tier that the account's usage does not fit, while the higher one runs. Asked before
+/// anything is paid: once money has arrived, what was offered is honoured.
 ///
 /// # Errors
 /// `TIER_DOWNGRADE_NOT_ALLOWED`.

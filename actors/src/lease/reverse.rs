@@ -1,4 +1,5 @@
-//! A credited payment's money left the canonical chain: undo it by compensating transfers and a shorter lease.
+//! A credited payment's money left the canonical chain: undo it by compensating transfers and a shorter
+//! lease.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use types::PaymentId;
 
 use super::Reply;
 use super::credit::internal;
-use super::grant::failed;
+use super::refused;
 use super::state::LeaseState;
 use crate::Deps;
 use crate::kit::ActorError;
@@ -45,18 +46,18 @@ pub(super) async fn on_reverse(
     let lease = outcome.holding.as_ref().map(Holding::lease);
     lease_write(&mut tx, state.account, lease).await?;
     payment_uncredited(tx.tx(), id, now).await?;
-    post(tx.tx(), link, &legs, now).await.map_err(failed)?;
+    post(tx.tx(), link, &legs, now).await.map_err(refused)?;
     purchase_append(&mut tx, &revocation(state, &undone, link), state.effective(now)).await?;
     outbox_append(tx.tx(), "lease.changed", json!({ "id": state.account })).await?;
     tx.commit().await?;
 
-    tracing::warn!(payment.id = %id, account.id = %state.account, "reorganisation: the credit was taken back");
+    tracing::warn!(payment.id = %id, account.id = %state.account, "the credit was taken back");
     state.purchases = rest;
     Ok(Reply::Done)
 }
 
-/// Charge back, deposit out, refunds as the remaining purchases deserve them; what the customer has spent meanwhile is
-/// bad debt.
+/// Charge back, deposit out, refunds as the remaining purchases deserve them; what the customer has spent
+/// meanwhile is bad debt.
 async fn legs_of(
     tx: &mut FencedTx,
     payment: &PaymentRow,

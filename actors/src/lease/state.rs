@@ -38,8 +38,8 @@ impl LeaseState {
         fold(&self.purchases)
     }
 
-    /// When something that happens now takes effect: later than everything before, even if the clock was set back, and
-    /// no finer than Postgres stores.
+    /// When something that happens now takes effect: later than everything before, even if the clock was set
+    /// back, and no finer than Postgres stores.
     pub fn effective(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let now = now.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(now);
         let after_last = self.purchases.last().map(|p| p.created_at + TimeDelta::microseconds(1));
@@ -65,6 +65,6 @@ pub(super) async fn on_step(deps: &Arc<Deps>, state: &mut LeaseState) -> Result<
     lease_write(&mut tx, state.account, lease).await?;
     outbox_append(tx.tx(), "lease.changed", json!({ "id": state.account })).await?;
     tx.commit().await?;
-    tracing::warn!(account.id = %state.account, "the lease row differed from its purchases and was made anew");
+    tracing::warn!(account.id = %state.account, "the lease row differed from its purchases; made anew");
     Ok(Reply::Done)
 }

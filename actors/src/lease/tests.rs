@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use std::time::Duration;
 
 use chain::fake::Dropped;
@@ -13,7 +11,7 @@ use types::{AccountId, Code, Entropy, OsEntropy, Tier, UsdMicros, Wallet};
 
 use super::{Reply, Request};
 use crate::kit::ActorError;
-use crate::testing::{NETWORK, Node, PRICE, World, key};
+use crate::testing::{Node, PRICE, World, key};
 
 const CALL: Duration = Duration::from_secs(20);
 const HOBBY: i64 = 5_000_000;
@@ -55,8 +53,8 @@ async fn account(world: &World, byte: u8) -> AccountId {
     store::accounts::account_of_wallet_ensure(&world.store, wallet, fresh, world.now()).await.unwrap()
 }
 
-// Goal: one request buys once, out of the right money, all or nothing. Method: too little, then enough, many at once, in
-// each of the two monies; the same name for another tier.
+// Goal: one request buys once, out of the right money, all or nothing. Method: too little, then enough, many
+// at once, in each of the two monies; the same name for another tier.
 #[tokio::test]
 async fn a_purchase_from_the_balance_happens_once_and_never_in_part() {
     let world = World::start().await;
@@ -99,8 +97,9 @@ async fn a_purchase_from_the_balance_happens_once_and_never_in_part() {
     world.stop().await;
 }
 
-// Goal: a reorganisation undoes exactly what the lost money bought, even what later purchases made of it, and its return
-// restores that to the micro. Method: pay, upgrade from the balance, spend the refund, lose the payment, find it again.
+// Goal: a reorganisation undoes exactly what the lost money bought, even what later purchases made of it, and
+// its return restores that to the micro. Method: pay, upgrade from the balance, spend the refund, lose the
+// payment, find it again.
 #[tokio::test]
 async fn a_lost_payment_takes_its_refund_along_and_brings_it_back() {
     let world = World::start().await;
@@ -155,8 +154,8 @@ async fn a_lost_payment_takes_its_refund_along_and_brings_it_back() {
     world.stop().await;
 }
 
-// Goal: no write after being superseded. Method: let a second node take the account over while the first still believes
-// it owns it, then ask the first.
+// Goal: no write after being superseded. Method: let a second node take the account over while the first
+// still believes it owns it, then ask the first.
 #[tokio::test]
 async fn a_superseded_lease_actor_cannot_sell() {
     let world = World::start().await;

@@ -1,8 +1,8 @@
 //! Delivers what commits announced: hints the actor that a row names, then deletes the row.
 //!
-//! `NOTIFY` wakes it and a poll backs that up. Rows are taken with `skip locked`, so the relays of several nodes share
-//! them, and whatever is there is taken, because commits do not land in `seq` order. A row is deleted in the
-//! transaction that took it: if that is lost the hint is repeated, which is harmless.
+//! `NOTIFY` wakes it and a poll backs that up. Rows are taken with `skip locked`, so the relays of several
+//! nodes share them, and whatever is there is taken, because commits do not land in `seq` order. A row is
+//! deleted in the transaction that took it: if that is lost the hint is repeated, which is harmless.
 
 mod topics;
 
@@ -103,7 +103,8 @@ impl RelayState {
                 Ok(()) => outbox_done(&mut tx, row.seq).await?,
                 Err(why) => {
                     if self.unknown.insert(row.topic.clone()) {
-                        tracing::warn!(outbox.topic = %row.topic, outbox.seq = row.seq, %why, "outbox row kept");
+                        let (topic, seq) = (&row.topic, row.seq);
+                        tracing::warn!(outbox.topic = %topic, outbox.seq = seq, %why, "outbox row kept");
                     }
                     outbox_retry(&mut tx, row.seq, &why.to_string()).await?;
                 }

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use chain::asset::usdc;
 use chain::lane::{Slot, sign, transfer_with_authorization};
 use chain::rpc::{ChainRpc, Fees};

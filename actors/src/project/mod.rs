@@ -1,12 +1,12 @@
 //! Owns projects: provisioning, activation of releases, erasure.
 //!
-//! **States.** `provisioning -> ready -> erasing -> erased`. A project's row is inserted by `plane`; every later move is
-//! made here, under the project's fence.
+//! **States.** `provisioning -> ready -> erasing -> erased`. A project's row is inserted by `plane`; every
+//! later move is made here, under the project's fence.
 //!
-//! **Failure story.** Each phase is left in one commit, so a crash repeats a step and never half of one. Binding a
-//! slot, making the secrets and becoming `ready` are one commit. Erasure first kills the keys (the move to `erasing`),
-//! then drops the database, then the rest in one commit; every step of it may run twice. Whatever is unfinished is
-//! hinted by the outbox and by a sweep.
+//! **Failure story.** Each phase is left in one commit, so a crash repeats a step and never half of one.
+//! Binding a slot, making the secrets and becoming `ready` are one commit. Erasure first kills the keys (the
+//! move to `erasing`), then drops the database, then the rest in one commit; every step of it may run twice.
+//! Whatever is unfinished is hinted by the outbox and by a sweep.
 
 mod handlers;
 mod messages;

@@ -7,8 +7,9 @@ use crate::Deps;
 
 const CLAIM: &str = "pool";
 
-/// Brings every cell's warm slots up to `target` and drops what crashes left behind. One node at a time does it for a
-/// cell; the others find the claim taken and do nothing. Failures are logged: the next tick tries again.
+/// Brings every cell's warm slots up to `target` and drops what crashes left behind. One node at a time does
+/// it for a cell; the others find the claim taken and do nothing. Failures are logged: the next tick tries
+/// again.
 pub async fn fill(deps: &Deps, target: usize) {
     for cell in deps.cells.names() {
         if let Err(e) = fill_cell(deps, &cell, target).await {

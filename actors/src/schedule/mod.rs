@@ -1,5 +1,5 @@
-//! Platform loops. tokio-cron-scheduler only sends ticks; what a tick does is in [`ticks`], and a tick that is still
-//! running when the next falls due makes that one skip.
+//! Platform loops. tokio-cron-scheduler only sends ticks; what a tick does is in [`ticks`], and a tick that
+//! is still running when the next falls due makes that one skip.
 //!
 //! The actor here also supervises the node's outbox relay and starts it again when it dies.
 

@@ -68,7 +68,8 @@ const WARM_SLOTS: usize = 6;
 /// A watcher or a lane that takes longer is asked again; it goes on with what it is doing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// All loops of a node. Each runs on every node: claims, locks and `skip locked` see to it that the work is done once.
+/// All loops of a node. Each runs on every node: claims, locks and `skip locked` see to it that the work is
+/// done once.
 pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
     let mut ticks: Vec<Tick> = deps.chains.0.keys().map(|network| watcher(*network, deps)).collect();
     ticks.extend([

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use chain::fake::SendFault;
 use chain::lane::{Slot, erc20_transfer, sign};
 use chain::rpc::{ChainRpc, Fees};

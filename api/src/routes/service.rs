@@ -18,7 +18,8 @@ pub fn routes() -> Router<AppState> {
 }
 
 /// # Source
-/// Wire contract 04 section 9.2. The only failure whose body is not the error envelope: clients read `checks`.
+/// Wire contract 04 section 9.2. The only failure whose body is not the error envelope: clients read
+/// `checks`.
 async fn health(State(plane): State<Plane>) -> Response {
     let health = plane.health().await;
     let status = if health.is_healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

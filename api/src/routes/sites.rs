@@ -1,9 +1,76 @@
 //! Sites: every request whose host is not the API's.
 
 use axum::Router;
+use axum::body::Body as HttpBody;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use plane::Plane;
+use plane::host::{SiteAnswer, SiteBody, SiteRequest};
+use sites::Conditions;
 
 use crate::app::AppState;
+use crate::extract;
 
 pub fn routes() -> Router<AppState> {
-    Router::new()
+    Router::new().fallback(serve)
+}
+
+/// Any method and path of a site's host.
+async fn serve(State(plane): State<Plane>, request: Request) -> Response {
+    let (uri, headers) = (request.uri(), request.headers());
+    let host = extract::host(uri, headers).unwrap_or_default();
+    let answer = plane
+        .site_get(SiteRequest {
+            host: &host,
+            method: request.method().as_str(),
+            path: uri.path(),
+            query: uri.query(),
+            conditions: Conditions {
+                if_none_match: text(headers, "if-none-match"),
+                if_match: text(headers, "if-match"),
+                range: text(headers, "range"),
+                if_range: text(headers, "if-range"),
+            },
+        })
+        .await;
+    response(answer)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn response(answer: SiteAnswer) -> Response {
+    let body = match answer.body {
+        SiteBody::Whole(bytes) => HttpBody::from(bytes),
+        SiteBody::Stream(stream) => HttpBody::from_stream(stream),
+    };
+    let mut response = body.into_response();
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in answer.headers {
+        // A value that is not one was refused when it was stored; leaving it out is the safe answer.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_keeps_its_status_and_headers() {
+        let answer = SiteAnswer {
+            status: 404,
+            headers: vec![("content-type", "text/html".to_owned()), ("x-bad", "a\nb".to_owned())],
+            body: SiteBody::Whole("no".into()),
+        };
+        let response = response(answer);
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers()["content-type"], "text/html");
+        assert!(!response.headers().contains_key("x-bad"));
+    }
 }

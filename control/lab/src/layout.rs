@@ -63,6 +63,10 @@ impl Layout {
         if open == Open::ExistingOnly && !data.join("VERSION").is_file() {
             return Err(LabError::NoLab { data });
         }
+        if data.join("VERSION").is_file() {
+            // Before anything is made or locked: what another version keeps there is not ours to touch.
+            check_version(&data)?;
+        }
         make_data_directory(&data, account)?;
         let data = data.canonicalize().at("resolving", &data)?;
         let lock = lock(&data)?;

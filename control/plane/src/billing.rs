@@ -42,7 +42,8 @@ impl Plane {
     /// What the account of a wallet has.
     ///
     /// # Errors
-    /// `BAD_REQUEST` for what is neither a wallet nor an e-mail address, `RESOURCE_NOT_FOUND` for an unknown e-mail.
+    /// `BAD_REQUEST` for what is neither a wallet nor an e-mail address, `RESOURCE_NOT_FOUND` for an unknown
+    /// e-mail.
     ///
     /// # Source
     /// Wire contract 01 section 9.1.

@@ -1,5 +1,5 @@
-//! Checks the books: the journal against itself, payments and purchases against the journal, leases against purchases,
-//! and every sighting against the chain, read anew.
+//! Checks the books: the journal against itself, payments and purchases against the journal, leases against
+//! purchases, and every sighting against the chain, read anew.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,8 @@ impl Plane {
     }
 }
 
-/// Audits everything that `store` and `chains` show; needs no actors, so it works beside a running server and without.
+/// Audits everything that `store` and `chains` show; needs no actors, so it works beside a running server and
+/// without.
 ///
 /// # Errors
 /// As [`Plane::books_verify`].

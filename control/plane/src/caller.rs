@@ -9,8 +9,8 @@ use crate::Plane;
 
 const SIGN_IN_HEADER: &str = "SIGN-IN-WITH-X";
 
-/// What a request presented; nothing in it is verified. Verification is lazy, so that a stale wallet signature never
-/// fails a request that a project key decides.
+/// What a request presented; nothing in it is verified. Verification is lazy, so that a stale wallet
+/// signature never fails a request that a project key decides.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The `SIGN-IN-WITH-X` header.
@@ -39,8 +39,8 @@ impl Caller {
         matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS")
     }
 
-    /// What makes two requests the same one: method, path with query, and body. Payment headers are left out, because
-    /// the paid repeat of a request is that request.
+    /// What makes two requests the same one: method, path with query, and body. Payment headers are left out,
+    /// because the paid repeat of a request is that request.
     pub fn request_hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         for part in [self.method.as_bytes(), self.path_and_query.as_bytes(), &self.body_sha256] {
@@ -55,8 +55,8 @@ impl Plane {
     /// The wallet that signed this request.
     ///
     /// # Errors
-    /// `AUTHENTICATION_REQUIRED` when the header is missing, does not verify, was signed for another path (changes
-    /// only), or was used for another request before; `UNAVAILABLE` when that cannot be looked up.
+    /// `AUTHENTICATION_REQUIRED` when the header is missing, does not verify, was signed for another path
+    /// (changes only), or was used for another request before; `UNAVAILABLE` when that cannot be looked up.
     ///
     /// # Source
     /// Wire contract 01 section 2.3 and its open questions 3 and 4.
@@ -122,8 +122,8 @@ fn check_target(siwx: &Siwx, caller: &Caller, public_url: &str) -> Result<(), Pr
     Err(refused("it was signed for another path"))
 }
 
-/// The signed target as the router sees it: without the path of the public URL (a proxy strips that) and without the
-/// double slash that clients make of a base with a trailing slash.
+/// The signed target as the router sees it: without the path of the public URL (a proxy strips that) and
+/// without the double slash that clients make of a base with a trailing slash.
 fn normal_target(target: &str, public_url: &str) -> String {
     let base = public_url.split_once("://").map_or("", |(_, rest)| rest);
     let base = base.find('/').map_or("", |at| base[at..].trim_end_matches('/'));

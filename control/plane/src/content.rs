@@ -1,7 +1,8 @@
 //! Content plans and uploads: what is missing, where to put it, and the taking over of what was put there.
 //!
-//! Order of an upload's end: hash the staged bytes as a stream; copy them to their final place; see them there while the
-//! object's row is locked; commit the row. A crash before the commit leaves bytes that nobody refers to.
+//! Order of an upload's end: hash the staged bytes as a stream; copy them to their final place; see them
+//! there while the object's row is locked; commit the row. A crash before the commit leaves bytes that nobody
+//! refers to.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -67,11 +68,12 @@ pub struct UploadStatus {
 }
 
 impl Plane {
-    /// Says which objects the project lacks, and opens an upload for each. Whether another project has them does not
-    /// matter and does not show.
+    /// Says which objects the project lacks, and opens an upload for each. Whether another project has them
+    /// does not matter and does not show.
     ///
     /// # Errors
-    /// `UNAUTHORIZED`; the lifecycle's refusals; `BAD_REQUEST`; `STORAGE_LIMIT_EXCEEDED` when it could never fit.
+    /// `UNAUTHORIZED`; the lifecycle's refusals; `BAD_REQUEST`; `STORAGE_LIMIT_EXCEEDED` when it
+    /// could never fit.
     pub async fn content_plan(
         &self,
         caller: &Caller,
@@ -148,7 +150,8 @@ impl Plane {
     ///
     /// # Errors
     /// `UPLOAD_NOT_FOUND`, `UPLOAD_EXPIRED`, `UPLOAD_INCOMPLETE`, `SIZE_MISMATCH`, `SHA256_MISMATCH`,
-    /// `STORAGE_LIMIT_EXCEEDED`, `STORAGE_UNAVAILABLE`: nothing was kept, and the right bytes may be put again.
+    /// `STORAGE_LIMIT_EXCEEDED`, `STORAGE_UNAVAILABLE`: nothing was kept, and the right
+    /// bytes may be put again.
     pub async fn upload_complete(&self, caller: &Caller, id: UploadId) -> Result<Upload, Problem> {
         let upload = self.upload_of(caller, id).await?;
         if upload.state == UploadState::Completed {

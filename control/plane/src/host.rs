@@ -96,7 +96,8 @@ impl Plane {
         }
     }
 
-    /// The bytes that `head` announces: small files from memory, larger ones as they come from the object store.
+    /// The bytes that `head` announces: small files from memory, larger ones as they come from the object
+    /// store.
     async fn site_body(
         &self,
         head: Head,

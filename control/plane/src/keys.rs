@@ -1,8 +1,8 @@
 //! Project keys: permanent tokens that name a project and a role, signed with a secret of that project alone.
 //!
-//! The signing secret is the project's own and has no other use: the one that signs its users' tokens is handed to
-//! tenant code, and must not make keys. A key carries the version of its secret (`kid`), so that secrets can be
-//! replaced while older keys live on until their version is retired.
+//! The signing secret is the project's own and has no other use: the one that signs its users' tokens is
+//! handed to tenant code, and must not make keys. A key carries the version of its secret (`kid`), so that
+//! secrets can be replaced while older keys live on until their version is retired.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -71,7 +71,8 @@ impl Plane {
             .ok_or_else(|| unauthorized("the request carries no project key"))?;
         let claimed = project_unverified(token).ok_or_else(|| unauthorized("this is not a project key"))?;
         let deps = self.deps();
-        // One indexed read for each request is what makes an erased project's keys fail at once on every node.
+        // One indexed read for each request is what makes an erased project's keys fail at once on every
+        // node.
         let found =
             store::projects::project_secrets_find(&deps.store, &deps.master_key, claimed, Purpose::Keys)
                 .await

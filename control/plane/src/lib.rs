@@ -1,8 +1,9 @@
 //! Operations, one file per resource: authorisation, idempotency, choice of actor.
 //!
-//! Every operation is a method of [`Plane`], named noun first (`tier_set`), that takes the [`caller::Caller`], checks
-//! what it may do, and answers plain values or a [`types::Problem`]. Reads go to the store; changes are one transaction
-//! or a message to the entity's actor. What the answers look like on the wire is `api`'s business.
+//! Every operation is a method of [`Plane`], named noun first (`tier_set`), that takes the
+//! [`caller::Caller`], checks what it may do, and answers plain values or a [`types::Problem`]. Reads go to
+//! the store; changes are one transaction or a message to the entity's actor. What the answers look like on
+//! the wire is `api`'s business.
 
 pub mod billing;
 pub mod books;

@@ -154,7 +154,7 @@ impl Plane {
         request: &Identity,
     ) -> Result<Verified, Problem> {
         let refused = |e: VerifyError| challenge.refused(Code::PaymentInvalid, e.reason(), &e.to_string());
-        if presented.resource_url.as_deref().is_some_and(|url| url != challenge.url()) {
+        if presented.resource_url.as_deref().is_some_and(|url| path_of(url) != path_of(challenge.url())) {
             let message = "the payment names another resource";
             return Err(challenge.refused(
                 Code::PaymentInvalid,
@@ -332,6 +332,13 @@ fn key_of(presented: &Presented) -> AuthorisationKey {
     }
 }
 
+/// Only the path says what is paid for: this server may be reached by several names, and its name may change between
+/// the challenge and the payment.
+fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.find('/').map_or("/", |at| &rest[at..])
+}
+
 fn pays(seen: &SightingRow, presented: &Presented) -> bool {
     seen.pay_to == presented.authorization.to && seen.amount == presented.authorization.value
 }
@@ -359,4 +366,18 @@ pub(crate) fn unavailable(e: StoreError) -> Problem {
         false => (Code::Unavailable, Mutation::NotStarted),
     };
     Problem::new(code, "the control database did not answer").mutation(mutation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A04: what is paid for is the path, query included; the name of the server is not.
+    #[test]
+    fn the_resource_is_compared_by_its_path() {
+        assert_eq!(path_of("http://127.0.0.1:4020/tiers/v1/hobby"), path_of("https://x.test/tiers/v1/hobby"));
+        assert_ne!(path_of("http://x.test/tiers/v1/hobby?a=1"), path_of("http://x.test/tiers/v1/hobby"));
+        assert_ne!(path_of("http://x.test/tiers/v1/%68obby"), path_of("http://x.test/tiers/v1/hobby"));
+        assert_eq!(path_of("http://x.test"), "/");
+    }
 }

@@ -127,8 +127,8 @@ impl Plane {
         })
     }
 
-    /// Erases a project with everything it holds. Its keys are dead when this answers; what cannot be dropped at once
-    /// is dropped later.
+    /// Erases a project with everything it holds. Its keys are dead when this answers; what cannot be dropped
+    /// at once is dropped later.
     ///
     /// # Errors
     /// As [`Plane::service_key`], so a repeat is refused: the key died with the project.

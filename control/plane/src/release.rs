@@ -70,8 +70,8 @@ impl Plane {
         self.inventory(release.project, Some(release), state_kind).await
     }
 
-    /// What the second of two releases has that the first has not, and the reverse. `from` may be `empty` or `active`,
-    /// `to` may be `active`.
+    /// What the second of two releases has that the first has not, and the reverse. `from` may be `empty` or
+    /// `active`, `to` may be `active`.
     ///
     /// # Errors
     /// `INVALID_DIFF_TARGET`, `DIFF_SAME_RELEASE`, `NO_ACTIVE_RELEASE`, `RESOURCE_NOT_FOUND`.

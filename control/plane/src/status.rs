@@ -1,5 +1,5 @@
-//! What `GET /status`, `GET /health` and `GET /.well-known/x402` are made of. All public, so all bounded: answers are kept
-//! for two seconds, however often they are asked for.
+//! What `GET /status`, `GET /health` and `GET /.well-known/x402` are made of. All public, so all bounded:
+//! answers are kept for two seconds, however often they are asked for.
 
 use std::collections::BTreeMap;
 use std::future::Future;

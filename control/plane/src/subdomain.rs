@@ -1,5 +1,6 @@
 //! Names of sites: claim, list, look up, give back.
 
+use chrono::{DateTime, Utc};
 use store::releases::{self, Release};
 use store::subdomains::{self, Claim, NewClaim, Released, Subdomain};
 use types::{Code, Problem, ProjectId, ReleaseId};
@@ -23,6 +24,13 @@ pub struct NamedSite {
     pub deployment_url: String,
 }
 
+/// A name that was given back.
+#[derive(Debug, Clone)]
+pub struct GivenBack {
+    pub site: NamedSite,
+    pub deleted_at: DateTime<Utc>,
+}
+
 /// A claim's outcome.
 #[derive(Debug, Clone)]
 pub struct Claimed {
@@ -34,8 +42,8 @@ impl Plane {
     /// Claims a name for the key's project, or points one that it has at another deployment.
     ///
     /// # Errors
-    /// `BAD_SUBDOMAIN`, `DEPLOYMENT_NOT_FOUND`, `SUBDOMAIN_TAKEN`, `SUBDOMAIN_RESERVED`, `QUOTA_EXCEEDED`; the
-    /// lifecycle's refusals.
+    /// `BAD_SUBDOMAIN`, `DEPLOYMENT_NOT_FOUND`, `SUBDOMAIN_TAKEN`, `SUBDOMAIN_RESERVED`, `QUOTA_EXCEEDED`;
+    /// the lifecycle's refusals.
     ///
     /// # Source
     /// Wire contract 02 section 6.1.
@@ -111,7 +119,7 @@ impl Plane {
     ///
     /// # Errors
     /// `RESOURCE_NOT_FOUND`; `FORBIDDEN` when another project holds it; the lifecycle's refusals.
-    pub async fn subdomain_delete(&self, caller: &Caller, name: &str) -> Result<NamedSite, Problem> {
+    pub async fn subdomain_delete(&self, caller: &Caller, name: &str) -> Result<GivenBack, Problem> {
         let project = self.service_project(caller).await?;
         let account = self.project_live(project).await?.account;
         self.account_gate(account).await?;
@@ -127,7 +135,7 @@ impl Plane {
         tx.commit().await.map_err(store_problem)?;
         self.sites().forget_name(name);
         tracing::info!(project.id = %project, subdomain = name, "name given back");
-        Ok(self.named(subdomain))
+        Ok(GivenBack { site: self.named(subdomain), deleted_at: self.now() })
     }
 
     /// The project of a service key.

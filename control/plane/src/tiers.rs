@@ -93,13 +93,14 @@ impl Plane {
         })
     }
 
-    /// Subscribes, renews, upgrades or downgrades the calling wallet: from its balance when that covers the price,
-    /// otherwise against an x402 payment. The same request again, by payment, idempotency key or signature, gets the
-    /// same answer and buys nothing more.
+    /// Subscribes, renews, upgrades or downgrades the calling wallet: from its balance when that covers the
+    /// price, otherwise against an x402 payment. The same request again, by payment, idempotency key or
+    /// signature, gets the same answer and buys nothing more.
     ///
     /// # Errors
-    /// `AUTHENTICATION_REQUIRED`, `UNKNOWN_TIER`, `TIER_DOWNGRADE_NOT_ALLOWED`, `IDEMPOTENCY_KEY_REUSED`, and what paying
-    /// may answer: `PAYMENT_REQUIRED` with the challenge, `PAYMENT_PENDING`, `PAYMENT_REUSED`, `PAYMENT_INVALID`.
+    /// `AUTHENTICATION_REQUIRED`, `UNKNOWN_TIER`, `TIER_DOWNGRADE_NOT_ALLOWED`, `IDEMPOTENCY_KEY_REUSED`, and
+    /// what paying may answer: `PAYMENT_REQUIRED` with the challenge, `PAYMENT_PENDING`, `PAYMENT_REUSED`,
+    /// `PAYMENT_INVALID`.
     ///
     /// # Source
     /// Wire contract 01 section 5.4; open questions 6, 8 and 24.
@@ -127,8 +128,8 @@ impl Plane {
         Ok(done)
     }
 
-    /// The answer that this idempotency key was given. A request under way is not waited for: what it does is itself
-    /// the same however often it is asked.
+    /// The answer that this idempotency key was given. A request under way is not waited for: what it does is
+    /// itself the same however often it is asked.
     async fn tier_set_before(
         &self,
         caller: &Caller,
@@ -151,7 +152,8 @@ impl Plane {
         }
     }
 
-    /// Buys from the balance; `None` when the caller pays, has a payment under way, or the balance is too small.
+    /// Buys from the balance; `None` when the caller pays, has a payment under way, or the balance is too
+    /// small.
     async fn tier_buy(
         &self,
         caller: &Caller,
@@ -192,8 +194,8 @@ impl Plane {
     /// Whether an account may change its control plane: deploy, provision, claim names.
     ///
     /// # Errors
-    /// `TIER_REQUIRED` without a tier; `PROJECT_FROZEN` or `PROJECT_DORMANT`, with the lifecycle's dates, once the grace
-    /// is over.
+    /// `TIER_REQUIRED` without a tier; `PROJECT_FROZEN` or `PROJECT_DORMANT`, with the lifecycle's dates,
+    /// once the grace is over.
     ///
     /// # Source
     /// Wire contract 01 sections 5.5 and 5.6.
@@ -231,8 +233,8 @@ impl Plane {
     }
 }
 
-/// Names a purchase from the balance: the client's key, or the signature that asked for it, which is good for one
-/// request only.
+/// Names a purchase from the balance: the client's key, or the signature that asked for it, which is good for
+/// one request only.
 fn request_key(caller: &Caller) -> String {
     match &caller.idempotency_key {
         Some(key) => format!("key:{key}"),

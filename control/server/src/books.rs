@@ -41,7 +41,8 @@ pub async fn verify(arguments: VerifyArgs) -> anyhow::Result<bool> {
     outcome
 }
 
-/// Reads through the same adapters as a node, without joining the others: no heartbeat, no loops, no listener.
+/// Reads through the same adapters as a node, without joining the others: no heartbeat, no loops, no
+/// listener.
 async fn report(mut config: Config) -> anyhow::Result<bool> {
     // Books are in the control database and on the chain; connecting to a cell would prepare it.
     config.cells.clear();

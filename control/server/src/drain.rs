@@ -29,8 +29,8 @@ impl StopSignals {
         }
     }
 
-    /// From now on the next Ctrl-C ends the process at once: whoever is draining too slowly is in the way. Nothing is
-    /// lost by it, as nothing is by a crash. A repeated SIGTERM means what the first one meant.
+    /// From now on the next Ctrl-C ends the process at once: whoever is draining too slowly is in the way.
+    /// Nothing is lost by it, as nothing is by a crash. A repeated SIGTERM means what the first one meant.
     pub fn second_ends_at_once(mut self) {
         tokio::spawn(async move {
             self.interrupt.recv().await;

@@ -28,8 +28,8 @@ pub fn print(what: Generated) -> anyhow::Result<()> {
 fn errors() -> String {
     let mut text = String::from(
         "# Errors\n\nGenerated from `control/types/src/code.rs` by `cargo xtask errors`; do not edit.\n\n\
-         Every failure is a JSON object with `code`, `message`, `hint`, `mutation_state`, `retryable`, `safe_to_retry`,\n\
-         `trace_id`, `details` and `next_actions`.\n",
+         Every failure is a JSON object with `code`, `message`, `hint`, `mutation_state`, `retryable`,\n\
+         `safe_to_retry`, `trace_id`, `details` and `next_actions`.\n",
     );
     let categories: BTreeSet<_> = Code::ALL.iter().map(|code| code.category()).collect();
     for category in categories {

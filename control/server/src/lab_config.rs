@@ -124,7 +124,8 @@ fn store_keys(data: &Path, lab: &LabEndpoints) -> anyhow::Result<KeystoreConfig>
     Ok(place)
 }
 
-/// Writes a configuration with which `run402d serve` joins the lab, on ports of its own. Readable by its owner only.
+/// Writes a configuration with which `run402d serve` joins the lab, on ports of its own. Readable by its
+/// owner only.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -147,6 +148,8 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
         "server": {
             "listen": "127.0.0.1:0",
             "internal_listen": "127.0.0.1:0",
+            // Nodes of one installation share its public address: offers of one are honoured by all.
+            "public_url": config.server.public_url,
             "master_key_file": absolute(&config.server.master_key_file)?,
             "operator_name": config.server.operator_name,
             "operator_contact": config.server.operator_contact,

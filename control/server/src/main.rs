@@ -1,8 +1,8 @@
 //! `run402d`: the one server binary.
 //!
-//! [`up`] is the whole platform on one machine, [`serve`] takes a configuration file and real services. Both build a
-//! [`config::Config`], wire the adapters that it names ([`wire`]) and run one node ([`node`]) until told to stop
-//! ([`drain`]).
+//! [`up`] is the whole platform on one machine, [`serve`] takes a configuration file and real services. Both
+//! build a [`config::Config`], wire the adapters that it names ([`wire`]) and run one node ([`node`]) until
+//! told to stop ([`drain`]).
 
 mod books;
 mod cli;

@@ -133,12 +133,17 @@ fn facts(api: &str, data: &Path, config: &Config, lab: &LabEndpoints) -> Value {
         "chain_id": lab::CHAIN_ID,
         "s3": lab.s3_endpoint,
         "data": data,
-        "sites": format!("{}://<name>.{}:{}", config.sites.scheme, config.sites.apex, config.sites.port.unwrap_or(80)),
+        "sites": sites_pattern(config),
         "token": lab.token_address,
         "payee": lab.payee_address,
         "faucet": lab.faucet_address,
         "fee_payer": lab.fee_payer_address,
     })
+}
+
+fn sites_pattern(config: &Config) -> String {
+    let port = config.sites.port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://<name>.{}{port}", config.sites.scheme, config.sites.apex)
 }
 
 fn ready_line(facts: &Value, lab: &LabEndpoints, node: &Node) -> Value {
@@ -192,6 +197,7 @@ fn welcome(api: &str, config: &Config) {
          \x20 run402 init\n\
          \x20 run402 tier set prototype\n\
          \x20 run402 projects provision --name my-app\n\
+         \x20 run402 projects sql <id> \"create table items (id serial primary key, title text not null)\"\n\
          \x20 run402 sites deploy-dir ./dist\n\
          \x20 run402 subdomains claim my-app      # {scheme}://my-app.{apex}{port}\n\n\
          Ctrl-C stops everything; the data stays.\n",

@@ -1,15 +1,17 @@
-//! Tenant database slots: what is warm, bound, dropping; and the only way to the Postgres servers they live on.
+//! Tenant database slots: what is warm, bound, dropping; and the only way to the Postgres servers they live
+//! on.
 //!
-//! A *cell* is a Postgres server with superuser access. A *slot* is one prepared database of a cell (`p0007`) with its
-//! four logins. Slots are made ahead of need, bound to one project for its whole life, dropped with it, and their
-//! numbers are never used again.
+//! A *cell* is a Postgres server with superuser access. A *slot* is one prepared database of a cell (`p0007`)
+//! with its four logins. Slots are made ahead of need, bound to one project for its whole life, dropped with
+//! it, and their numbers are never used again.
 //!
-//! **Invariant.** A superuser session touches a slot's database only while it is being made, before any tenant could
-//! put an object there: reading one hostile view as superuser gives the whole server away. Afterwards superuser
-//! sessions stay in the maintenance database (roles, `create`/`drop database`, cancel, terminate).
+//! **Invariant.** A superuser session touches a slot's database only while it is being made, before any
+//! tenant could put an object there: reading one hostile view as superuser gives the whole server away.
+//! Afterwards superuser sessions stay in the maintenance database (roles, `create`/`drop database`, cancel,
+//! terminate).
 //!
-//! **Failure story.** `making` and `dropping` rows are written first, so a crash leaves a row that says what to clean;
-//! the pool filler drops such slots. Nothing is ever repaired in place.
+//! **Failure story.** `making` and `dropping` rows are written first, so a crash leaves a row that says what
+//! to clean; the pool filler drops such slots. Nothing is ever repaired in place.
 
 mod logins;
 mod make;
@@ -69,7 +71,8 @@ struct Cell {
     options: PgConnectOptions,
     superuser: PgPool,
     work: tokio::sync::Semaphore,
-    /// Held while this process fills the pool: the claim keeps other nodes out, not a second tick of this one.
+    /// Held while this process fills the pool: the claim keeps other nodes out, not a second tick of this
+    /// one.
     filling: tokio::sync::Mutex<()>,
 }
 
@@ -80,8 +83,8 @@ impl std::fmt::Debug for CellConfig {
 }
 
 impl Cells {
-    /// Connects to every cell, enters it in the table `cells`, prepares it (roles, settings, template) and checks that
-    /// PUBLIC may do nothing on its databases. Idempotent; several nodes may do it at once.
+    /// Connects to every cell, enters it in the table `cells`, prepares it (roles, settings, template) and
+    /// checks that PUBLIC may do nothing on its databases. Idempotent; several nodes may do it at once.
     ///
     /// # Errors
     /// `Db` when a cell does not answer; `Corrupt` when PUBLIC holds rights it must not hold.
@@ -92,7 +95,8 @@ impl Cells {
     ) -> Result<Self, StoreError> {
         let mut cells = BTreeMap::new();
         for config in configs {
-            // Statements here carry passwords of logins, and later tenants' own text: none of it may reach a log.
+            // Statements here carry passwords of logins, and later tenants' own text: none of it may reach a
+            // log.
             let options = config
                 .url
                 .parse::<PgConnectOptions>()

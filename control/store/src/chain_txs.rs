@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use types::{ChainTxId, LaneId, Network, Wallet};
 use uuid::Uuid;
 
-use crate::payments::Reader;
+use crate::sightings::Reader;
 use crate::{During, FencedTx, Store, StoreError};
 
 /// One address on one network: one nonce sequence.

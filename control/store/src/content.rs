@@ -1,6 +1,7 @@
 //! Content held per project, and the uploads that bring it.
 //!
-//! Whether a project holds an object is judged by `project_content` alone: another project's copy is never evidence.
+//! Whether a project holds an object is judged by `project_content` alone: another project's copy is never
+//! evidence.
 
 use std::collections::HashMap;
 
@@ -94,7 +95,8 @@ pub async fn content_plan_create(
     uploads: &[Upload],
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into content_plans (id, project_id, state, created_at, expires_at) values ($1, $2, 'open', $3, $4)",
+        "insert into content_plans (id, project_id, state, created_at, expires_at)
+         values ($1, $2, 'open', $3, $4)",
     )
     .bind(plan.id.0)
     .bind(plan.project.0)
@@ -105,8 +107,8 @@ pub async fn content_plan_create(
     .during("create a content plan")?;
     let sizes: Vec<i64> = uploads.iter().map(|u| i64::try_from(u.size_bytes).unwrap_or(i64::MAX)).collect();
     sqlx::query(
-        "insert into uploads (id, project_id, content_plan_id, sha256, size_bytes, content_type, staging_key, state,
-           created_at, expires_at)
+        "insert into uploads (id, project_id, content_plan_id, sha256, size_bytes, content_type, staging_key,
+           state, created_at, expires_at)
          select id, $1, $2, sha256, size_bytes, content_type, staging_key, 'open', $3, $4
          from unnest($5::uuid[], $6::text[], $7::bigint[], $8::text[], $9::text[])
            as u (id, sha256, size_bytes, content_type, staging_key)",

@@ -114,8 +114,9 @@ pub async fn plan_lock(tx: &mut Tx, project: ProjectId, digest: &Sha256Hex) -> R
     Ok(())
 }
 
-/// The live plan that answers the same question, unless it failed. With a client's key, also one that finished under it
-/// although the base has moved since: that is the question being asked again after a lost answer.
+/// The live plan that answers the same question, unless it failed. With a client's key, also one that
+/// finished under it although the base has moved since: that is the question being asked again after a lost
+/// answer.
 ///
 /// # Errors
 /// `Db`, `Corrupt`.
@@ -149,8 +150,8 @@ pub async fn plan_replay_find(tx: &mut Tx, replay: &Replay<'_>) -> Result<Option
 /// `Constraint` when an id is used twice.
 pub async fn plan_create(tx: &mut Tx, plan: &Plan, events: &[Value]) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into deploy_plans (id, project_id, operation_id, base_release_id, active_release_id, spec, digest,
-           idempotency_key, is_noop, created_by, created_at, expires_at)
+        "insert into deploy_plans (id, project_id, operation_id, base_release_id, active_release_id, spec,
+           digest, idempotency_key, is_noop, created_by, created_at, expires_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(plan.id.0)
@@ -169,7 +170,8 @@ pub async fn plan_create(tx: &mut Tx, plan: &Plan, events: &[Value]) -> Result<(
     .await
     .during("create a plan")?;
     sqlx::query(
-        "insert into deploy_operations (id, project_id, plan_id, status, base_release_id, created_at, updated_at)
+        "insert into deploy_operations (id, project_id, plan_id, status, base_release_id,
+           created_at, updated_at)
          values ($1, $2, $3, $4, $5, $6, $6)",
     )
     .bind(plan.operation.0)
@@ -217,7 +219,8 @@ pub async fn operation_step(tx: &mut FencedTx, id: OperationId, step: &Step) -> 
         "update deploy_operations set status = $3, target_release_id = coalesce($4, target_release_id),
            release_id = coalesce($5, release_id), urls = coalesce($6, urls), error = $7,
            trace_id = coalesce($8, trace_id), activate_attempts = activate_attempts + $9,
-           last_activate_attempt_at = case when $9 > 0 then $10 else last_activate_attempt_at end, updated_at = $10
+           last_activate_attempt_at = case when $9 > 0 then $10 else last_activate_attempt_at end,
+           updated_at = $10
          where id = $1 and status = $2",
     )
     .bind(id.0)
@@ -240,7 +243,8 @@ pub async fn operation_step(tx: &mut FencedTx, id: OperationId, step: &Step) -> 
     Ok(to)
 }
 
-/// Appends events in order. The caller's transaction holds the operation's row or made it, so numbers do not race.
+/// Appends events in order. The caller's transaction holds the operation's row or made it, so numbers do not
+/// race.
 async fn events_append(
     tx: &mut Tx,
     id: OperationId,
@@ -262,8 +266,8 @@ async fn events_append(
     Ok(())
 }
 
-/// Operations that somebody should go on with, the longest untouched first. An activation that keeps failing is tried
-/// again later and later, hourly in the end.
+/// Operations that somebody should go on with, the longest untouched first. An activation that keeps failing
+/// is tried again later and later, hourly in the end.
 ///
 /// # Errors
 /// `Db` only.

@@ -114,8 +114,8 @@ pub async fn release_stage(
     files: &[ReleaseFile],
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into releases (id, project_id, parent_id, operation_id, plan_id, status, digest, deployment_id,
-           created_by, created_at) values ($1, $2, $3, $4, $5, 'staged', $6, $7, $8, $9)",
+        "insert into releases (id, project_id, parent_id, operation_id, plan_id, status, digest,
+           deployment_id, created_by, created_at) values ($1, $2, $3, $4, $5, 'staged', $6, $7, $8, $9)",
     )
     .bind(release.id.0)
     .bind(release.project.0)
@@ -214,7 +214,8 @@ pub async fn project_releases_drop(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "update projects set active_release = null, updated_at = $2 where id = $1 and active_release is not null",
+        "update projects set active_release = null, updated_at = $2
+         where id = $1 and active_release is not null",
     )
     .bind(project.0)
     .bind(now)

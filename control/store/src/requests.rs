@@ -293,7 +293,7 @@ impl Store {
         .during("find drip")?;
         row.as_ref()
             .map(|row| {
-                let read = crate::payments::Reader { row };
+                let read = crate::sightings::Reader { row };
                 Ok(DripRow {
                     id: read.get("id")?,
                     wallet: read.wallet("wallet")?,

@@ -103,7 +103,8 @@ pub async fn subdomain_claim(tx: &mut Tx, claim: &NewClaim) -> Result<Claim, Sto
         _ => {}
     }
     let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "update subdomains set project_id = $2, deployment_id = $3, reserved_for = null, reserved_until = null,
+        "update subdomains set project_id = $2, deployment_id = $3, reserved_for = null,
+           reserved_until = null,
            created_at = case when project_id is null then $4 else created_at end, updated_at = $4
          where name = $1 returning {ROW}"
     )))
@@ -154,8 +155,8 @@ pub async fn subdomain_find(store: &Store, name: &str) -> Result<Option<Subdomai
     row.as_ref().map(subdomain).transpose()
 }
 
-/// Takes the names of a project that is being erased. They are free at once, unless it is erased because its lease ran
-/// out: then they are kept back for the owner for a while. Idempotent.
+/// Takes the names of a project that is being erased. They are free at once, unless it is erased because its
+/// lease ran out: then they are kept back for the owner for a while. Idempotent.
 ///
 /// # Errors
 /// `Db` only.

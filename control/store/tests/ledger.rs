@@ -15,16 +15,18 @@ use store::{Claimed, StoreError};
 use types::{AccountId, Entropy, NodeId, OsEntropy, Tier, UsdMicros};
 
 async fn available(db: &Db, account: AccountId) -> i64 {
-    balance_find(&db.store, &customer(account)).await.unwrap().available().0
+    balance_find(&db.store, &customer(account)).await.expect("a balance").available().0
 }
 
 async fn differences(db: &Db) -> Vec<&'static str> {
-    let mut checks: Vec<_> = verify(&db.store).await.unwrap().findings.iter().map(|f| f.check).collect();
+    let report = verify(&db.store).await.expect("books that can be read");
+    let mut checks: Vec<_> = report.findings.iter().map(|f| f.check).collect();
     checks.dedup();
     checks
 }
 
-// Goal: no deadlock whatever the order of the sides (D02). Method: opposite pairs over three accounts, all at once.
+// Goal: no deadlock whatever the order of the sides (D02). Method: opposite pairs over three accounts, all at
+// once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn opposite_transfers_in_parallel_all_post_and_never_deadlock() {
     let db = Db::fresh().await;
@@ -92,7 +94,8 @@ fn insert(currency: &str, debit: &str, credit: &str, amount: &str) -> &'static s
     let sql = format!(
         "insert into ledger_transfers (source, source_id, kind, currency, debit, credit, amount, link, reason,
            debit_posted_after, debit_held_after, credit_posted_after, credit_held_after, created_at)
-         select 'raw', 'x', 'post', {currency}, {debit}, {credit}, {amount}, gen_random_uuid(), 'raw', 0, 0, 0, 0, now()
+         select 'raw', 'x', 'post', {currency}, {debit}, {credit}, {amount}, gen_random_uuid(), 'raw',
+           0, 0, 0, 0, now()
          from ledger_accounts d, ledger_accounts c, ledger_accounts t
          where d.kind = 'customer_credit' and c.kind = 'stripe_clearing' and t.kind = 'customer_test_credit'"
     );

@@ -29,8 +29,8 @@ pub async fn verify(blobs: &dyn Blobs, key: &str) -> Result<Checked, BlobError> 
     Ok(Checked { sha256: Sha256Hex::from_bytes(hash.finalize().into()), size_bytes })
 }
 
-/// Copies a verified object to its final place, unless it is there already. Safe to repeat. The staged copy stays until
-/// [`discard`], so that a crash before the row is committed can be made good.
+/// Copies a verified object to its final place, unless it is there already. Safe to repeat. The staged copy
+/// stays until [`discard`], so that a crash before the row is committed can be made good.
 ///
 /// # Errors
 /// `NotFound` when the staged copy is gone and the final place is empty.

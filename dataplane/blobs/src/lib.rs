@@ -1,11 +1,11 @@
 //! Content-addressed storage on S3-compatible buckets.
 //!
-//! Bytes arrive under `_staging/<upload>/<sha256>` by a presigned PUT, are hashed as a stream, and are then copied to
-//! `_cas/<first two digits>/<rest>`, which is never written twice with different bytes. Keys are flat and hashed, so no
-//! name that a client chose reaches the object store.
+//! Bytes arrive under `_staging/<upload>/<sha256>` by a presigned PUT, are hashed as a stream, and are then
+//! copied to `_cas/<first two digits>/<rest>`, which is never written twice with different bytes. Keys are
+//! flat and hashed, so no name that a client chose reaches the object store.
 //!
-//! Failure story: a verified object whose row was never committed is garbage, nothing more; a row is committed only
-//! after the bytes were seen in their final place.
+//! Failure story: a verified object whose row was never committed is garbage, nothing more; a row is
+//! committed only after the bytes were seen in their final place.
 
 mod content;
 mod error;
@@ -31,9 +31,11 @@ pub type BlobStream = BoxStream<'static, Result<Bytes, BlobError>>;
 #[derive(Debug, Clone)]
 pub struct PutGrant {
     pub key: String,
-    /// Exactly so many bytes: the URL is no good for more or fewer.
+    /// Exactly so many bytes: the URL is no good for more or fewer (except that of an empty object, which is
+    /// not bound).
     pub size_bytes: u64,
-    /// Bound to the URL as the query parameter `x-amz-checksum-sha256`, so that clients send no header for it.
+    /// Bound to the URL as the query parameter `x-amz-checksum-sha256`, so that clients send no header for
+    /// it.
     pub sha256: Option<Sha256Hex>,
     pub ttl: Duration,
 }

@@ -32,7 +32,8 @@ pub struct S3Blobs {
 }
 
 impl S3Blobs {
-    /// Makes no call. `endpoint` is the address that presigned URLs carry, so clients must be able to reach it.
+    /// Makes no call. `endpoint` is the address that presigned URLs carry, so clients must be able to reach
+    /// it.
     pub fn new(endpoint: &str, region: &str, bucket: &str, access: &str, secret: &str) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(CONNECT_SECS_MAX))
@@ -61,12 +62,15 @@ impl Blobs for S3Blobs {
             PresigningConfig::expires_in(grant.ttl).map_err(|e| BlobError::unavailable(during, e))?;
         let length = i64::try_from(grant.size_bytes).map_err(|e| BlobError::unavailable(during, e))?;
         let checksum = grant.sha256.as_ref().map(|sha256| STANDARD.encode(sha256.to_bytes()));
-        let put = self.client.put_object().bucket(&self.bucket).key(&grant.key).content_length(length);
+        // Signed, so that more bytes are refused at the door. Not for empty objects: some clients send no
+        // length with those.
+        let length = (length > 0).then_some(length);
+        let put = self.client.put_object().bucket(&self.bucket).key(&grant.key).set_content_length(length);
         let signed = put
             .customize()
             .mutate_request(move |request| {
-                // In the query rather than in a signed header: S3 verifies it all the same, and clients that know
-                // nothing of checksums need not send one.
+                // In the query rather than in a signed header: S3 verifies it all the same, and clients that
+                // know nothing of checksums need not send one.
                 let Some(checksum) = &checksum else { return };
                 let joint = if request.uri().contains('?') { '&' } else { '?' };
                 let uri = format!("{}{joint}{CHECKSUM}={}", request.uri(), encode(checksum));

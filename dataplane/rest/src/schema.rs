@@ -1,5 +1,5 @@
-//! What a project's schema holds: tables, columns, constraints, policies. Reads the catalogue only, as the login that
-//! owns the schema.
+//! What a project's schema holds: tables, columns, constraints, policies. Reads the catalogue only, as the
+//! login that owns the schema.
 
 use std::time::Duration;
 

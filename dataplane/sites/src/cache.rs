@@ -1,8 +1,9 @@
-//! What is remembered between requests: which release a host shows, what is in a release, bytes of small files.
+//! What is remembered between requests: which release a host shows, what is in a release, bytes of small
+//! files.
 //!
-//! Releases and bytes never change, so they are kept until room is needed. Which release a host shows does change: an
-//! answer is believed for [`FRESH`], and less when the database says that something moved. When the database is away the
-//! last answer goes on being given.
+//! Releases and bytes never change, so they are kept until room is needed. Which release a host shows does
+//! change: an answer is believed for [`FRESH`], and less when the database says that something moved. When
+//! the database is away the last answer goes on being given.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -112,8 +113,8 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// What a host shows: from memory while that is fresh, else from the database, else (it is away) from memory however
-    /// old.
+    /// What a host shows: from memory while that is fresh, else from the database, else (it is away) from
+    /// memory however old.
     ///
     /// # Errors
     /// `Db` when the database is away and nothing is known.

@@ -3,8 +3,9 @@
 const RUN_INSIDE: usize = 8;
 const RUN_AT_END: usize = 12;
 
-/// Whether the last segment of a path carries a digest: a run of at least 8 hex digits between two of `.`, `_`, `-`, or
-/// of at least 12 at the end of its stem. HTML never counts: browsers must always ask for it again.
+/// Whether the last segment of a path carries a digest: a run of at least 8 hex digits between two of `.`,
+/// `_`, `-`, or of at least 12 at the end of its stem. HTML never counts: browsers must always ask for it
+/// again.
 ///
 /// # Source
 /// Wire contract 02 section 10.3.

@@ -1,6 +1,7 @@
 //! The public names of sites.
 
-/// Builds and reads the public hosts of sites: `pr-<public_id>.<apex>`, `<name>.<apex>`, `dpl-<..>-<..>.sites.<apex>`.
+/// Builds and reads the public hosts of sites: `pr-<public_id>.<apex>`, `<name>.<apex>`,
+/// `dpl-<..>-<..>.sites.<apex>`.
 ///
 /// # Source
 /// Wire contract 02 sections 0.4 and 10.1.

@@ -1,8 +1,9 @@
 //! Static releases: host to release to file, from memory.
 //!
-//! [`Hosts`] builds and reads names, [`path`] decides what a URL path may be, [`resolve()`] finds the file, [`respond()`]
-//! makes the headers. All of that is pure. [`Cache`] remembers which release a host shows, what is in a release, and
-//! the bytes of small files; it goes on serving what it knows while the control database is away.
+//! [`Hosts`] builds and reads names, [`path`] decides what a URL path may be, [`resolve()`] finds the file,
+//! [`respond()`] makes the headers. All of that is pure. [`Cache`] remembers which release a host shows, what
+//! is in a release, and the bytes of small files; it goes on serving what it knows while the control database
+//! is away.
 
 mod cache;
 mod fingerprint;

@@ -13,8 +13,8 @@ const RESERVED: [&str; 4] = ["_blob", "_cas", "_run402", "_staging"];
 #[error("{0}")]
 pub struct BadPath(pub &'static str);
 
-/// Decodes the path of a request target (without its query) to the one form that is looked up: it starts with `/`, is
-/// NFC, and has no empty, dot or double-encoded segments.
+/// Decodes the path of a request target (without its query) to the one form that is looked up: it starts with
+/// `/`, is NFC, and has no empty, dot or double-encoded segments.
 ///
 /// # Errors
 /// `BadPath` for everything that two readers could understand differently.
@@ -137,7 +137,8 @@ mod tests {
         }
     }
 
-    // I02 and I05: refused rather than cleaned up, so that no cache before us keeps two spellings of one page.
+    // I02 and I05: refused rather than cleaned up, so that no cache before us keeps two spellings of one
+    // page.
     #[test]
     fn ambiguous_request_paths_are_refused() {
         for raw in [

@@ -20,8 +20,8 @@ pub trait Lookup {
 /// Finds what `decoded` (a path that [`crate::path::decode`] made) shows.
 ///
 /// Exact file; `/` and `/dir/` their `index.html`; `/about` its `about.html`; `/dir` redirects when only
-/// `dir/index.html` exists; then, for paths that do not look like an asset, the root `index.html` of an application that
-/// routes in the browser; then the site's `404.html`.
+/// `dir/index.html` exists; then, for paths that do not look like an asset, the root `index.html` of an
+/// application that routes in the browser; then the site's `404.html`.
 ///
 /// # Source
 /// Wire contract 02 section 10.2, rules 3 to 5, and its open question 13.

@@ -39,8 +39,8 @@ pub struct Head {
 const REVALIDATE: &str = "public, max-age=0, must-revalidate";
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
-/// The answer for a file that exists. `path` is the release's, not the request's: a page shown for another path must not
-/// be cached for its name.
+/// The answer for a file that exists. `path` is the release's, not the request's: a page shown for another
+/// path must not be cached for its name.
 ///
 /// # Source
 /// Wire contract 02 section 10.3; RFC 9110 sections 13 and 14.
@@ -131,7 +131,8 @@ enum Asked {
     Nothing,
 }
 
-/// Reads a `Range` header. Other units, several ranges and malformed ones mean the whole file, as RFC 9110 allows.
+/// Reads a `Range` header. Other units, several ranges and malformed ones mean the whole file, as RFC 9110
+/// allows.
 fn read_range(text: &str, size: u64) -> Asked {
     let Some(set) = text.trim().strip_prefix("bytes=") else { return Asked::Everything };
     let set = set.trim();

@@ -74,8 +74,8 @@ struct Ground {
 }
 
 impl Plane {
-    /// Compares a spec with what is live, and remembers the plan unless it is a dry run. The same question gets the same
-    /// plan, so that a repeat after a lost answer cannot deploy twice.
+    /// Compares a spec with what is live, and remembers the plan unless it is a dry run. The same question
+    /// gets the same plan, so that a repeat after a lost answer cannot deploy twice.
     ///
     /// # Errors
     /// As [`Plane::wallet`]; the lifecycle's refusals; `INVALID_SPEC` and its kin; `BASE_RELEASE_CONFLICT`;
@@ -283,7 +283,8 @@ impl Plane {
         let event = json!({ "type": "plan.created", "plan_id": plan.id, "is_noop": plan.is_noop });
         deploys::plan_create(&mut tx, &plan, &[event]).await.map_err(store_problem)?;
         tx.commit().await.map_err(store_problem)?;
-        tracing::info!(plan.id = %plan.id, operation.id = %plan.operation, is_noop = plan.is_noop, "deploy planned");
+        let is_noop = plan.is_noop;
+        tracing::info!(plan.id = %plan.id, operation.id = %plan.operation, is_noop, "deploy planned");
         Ok((plan.id, plan.operation))
     }
 }

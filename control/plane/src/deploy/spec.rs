@@ -39,7 +39,8 @@ pub(super) fn project(spec: &Value) -> Result<ProjectId, Problem> {
 }
 
 /// # Errors
-/// `INVALID_SPEC` with the dotted place, `MANIFEST_EMPTY`, `SUBDOMAIN_MULTI_NOT_SUPPORTED`, `FEATURE_DISABLED`.
+/// `INVALID_SPEC` with the dotted place, `MANIFEST_EMPTY`, `SUBDOMAIN_MULTI_NOT_SUPPORTED`,
+/// `FEATURE_DISABLED`.
 ///
 /// # Source
 /// Wire contract 02 section 4.1.
@@ -76,7 +77,8 @@ pub(super) fn normalise(spec: &Value) -> Result<Spec, Problem> {
     Ok(Spec { project, base: base(fields.get("base"))?, site, subdomains })
 }
 
-/// A part of later versions: fine while it asks for nothing. True when it is content all the same (clearing the routes).
+/// A part of later versions: fine while it asks for nothing. True when it is content all the same (clearing
+/// the routes).
 fn check_later(name: &str, keys: &[&str], value: &Value) -> Result<bool, Problem> {
     if let Value::Object(fields) = value {
         only(fields, name, keys)?;

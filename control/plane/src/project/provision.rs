@@ -52,8 +52,8 @@ impl Plane {
     /// idempotency key never makes a second one.
     ///
     /// # Errors
-    /// `BAD_PROJECT_NAME`, `UNKNOWN_TIER`; as [`Plane::account`]; the 402 of `pay`; `PROJECT_FROZEN` and later states;
-    /// `IDEMPOTENCY_KEY_REUSED`; `NO_SCHEMA_SLOTS`.
+    /// `BAD_PROJECT_NAME`, `UNKNOWN_TIER`; as [`Plane::account`]; the 402 of `pay`; `PROJECT_FROZEN` and
+    /// later states; `IDEMPOTENCY_KEY_REUSED`; `NO_SCHEMA_SLOTS`.
     ///
     /// # Source
     /// Wire contract 01 section 6.1 and its open questions 9 and 10.
@@ -108,7 +108,8 @@ impl Plane {
             }
             Lifecycle::Purged => false,
         };
-        // A payment that comes along is looked up even so: it may be the repeat of the one that bought the tier.
+        // A payment that comes along is looked up even so: it may be the repeat of the one that bought the
+        // tier.
         if has_tier && !has_payment(caller) {
             return Ok(None);
         }
@@ -205,7 +206,8 @@ impl Plane {
                 Code::IdempotencyKeyReused,
                 "this Idempotency-Key was used for another request",
             )),
-            // Whether the first request is done, runs or died: the key names the project, so both end at the same one.
+            // Whether the first request is done, runs or died: the key names the project, so both end at the
+            // same one.
             Begun::New | Begun::Running | Begun::Done(_) => {
                 let project = ProjectId(derived_id(&[scope.as_bytes(), key.as_bytes()]));
                 Ok(Some(RepeatKey { scope, key, project }))

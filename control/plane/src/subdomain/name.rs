@@ -38,8 +38,8 @@ const RESERVED_PREFIXES: [&str; 2] = ["pr-", "dpl-"];
 #[error("{0}")]
 pub struct BadName(pub &'static str);
 
-/// Only what is safe to show as a host to anybody: plain ASCII, no encoded scripts, nothing that reads like the
-/// platform's own names.
+/// Only what is safe to show as a host to anybody: plain ASCII, no encoded scripts, nothing that reads like
+/// the platform's own names.
 ///
 /// # Errors
 /// `BadName` with the rule that was broken.
@@ -67,7 +67,8 @@ pub fn check_name(name: &str) -> Result<(), BadName> {
     Ok(())
 }
 
-/// The name as a hasty reader sees it: `adrnin`, `adm1n` and `ad-min` are `admin`. A 1 may stand for two letters.
+/// The name as a hasty reader sees it: `adrnin`, `adm1n` and `ad-min` are `admin`. A 1 may stand for two
+/// letters.
 fn skeleton(name: &str, one: char) -> String {
     let letters: String = name
         .chars()

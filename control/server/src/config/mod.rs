@@ -1,5 +1,5 @@
-//! The one typed configuration. A file is read section by section; every mistake is collected, so that whoever wrote
-//! the file sees all of them at once.
+//! The one typed configuration. A file is read section by section; every mistake is collected, so that
+//! whoever wrote the file sees all of them at once.
 
 mod chains;
 mod data;

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::MasterKey;
 
-/// A level of trust. Hostile SQL on a connection can become whatever its login may become, so levels never share one.
+/// A level of trust. Hostile SQL on a connection can become whatever its login may become, so levels never
+/// share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Login {
     /// May become `anon` or `authenticated`.

@@ -17,7 +17,8 @@ const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(2);
 const CLEAN_MAX: i64 = 20;
 
 impl Cells {
-    /// Makes one slot on a cell and leaves it `warm`. What fails half-way is dropped, at once or by `slots_clean`.
+    /// Makes one slot on a cell and leaves it `warm`. What fails half-way is dropped, at once or by
+    /// `slots_clean`.
     ///
     /// # Errors
     /// `Db` when either database refuses; `NotFound` for a cell this node does not know.
@@ -52,7 +53,8 @@ impl Cells {
         self.drop_now(store, cell, slot, now).await
     }
 
-    /// Brings the warm slots of a cell up to `target` and drops what crashes left behind. Returns how many were made.
+    /// Brings the warm slots of a cell up to `target` and drops what crashes left behind. Returns how many
+    /// were made.
     ///
     /// # Errors
     /// `Db` when either database refuses.

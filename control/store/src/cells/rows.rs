@@ -56,8 +56,8 @@ pub struct SlotCounts {
     pub unfinished: i64,
 }
 
-/// Binds a warm slot of a cell this node knows to a project, skipping slots that others are taking. `None`: none is
-/// warm.
+/// Binds a warm slot of a cell this node knows to a project, skipping slots that others are taking. `None`:
+/// none is warm.
 ///
 /// # Errors
 /// `Db` only.

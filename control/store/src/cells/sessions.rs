@@ -1,4 +1,5 @@
-//! Connections to tenant databases: few per slot and login, bounded over all, ended from outside when overdue.
+//! Connections to tenant databases: few per slot and login, bounded over all, ended from outside when
+//! overdue.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -20,6 +21,12 @@ const CONNECT_SECS_MAX: u64 = 10;
 /// After this a cancelled session is ended for good.
 const CANCEL_GRACE: Duration = Duration::from_millis(500);
 
+/// Backends get new process ids all the time, so the login and the database must match as well.
+const CANCEL: &str = "select pg_cancel_backend(pid) from pg_stat_activity
+  where pid = $1 and usename = $2 and datname = $3";
+const TERMINATE: &str = "select pg_terminate_backend(pid) from pg_stat_activity
+  where pid = $1 and usename = $2 and datname = $3";
+
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -30,8 +37,8 @@ pub enum SessionError {
     Store(#[from] StoreError),
 }
 
-/// A fresh connection of one login. Whatever ran on it may have changed its settings, so it is never used again:
-/// dropping it closes it.
+/// A fresh connection of one login. Whatever ran on it may have changed its settings, so it is never used
+/// again: dropping it closes it.
 pub struct Session {
     pub conn: PgConnection,
     /// The backend's process id, for `session_end`.
@@ -85,8 +92,8 @@ impl Gate {
 }
 
 impl Cells {
-    /// Opens a session of `login` on a slot, with `settings` as start-up options: these outrank whatever defaults the
-    /// tenant gave its own role.
+    /// Opens a session of `login` on a slot, with `settings` as start-up options: these outrank whatever
+    /// defaults the tenant gave its own role.
     ///
     /// # Errors
     /// `Busy` when no connection is free in time; `Db` when the database does not let us in.
@@ -106,7 +113,8 @@ impl Cells {
             }
         };
         let mut conn = match open().await {
-            // A tenant may change the password of the login its SQL runs as; it locks out only itself, until now.
+            // A tenant may change the password of the login its SQL runs as; it locks out only itself, until
+            // now.
             Err(e) if is_sqlstate(&e, &["28P01", "28000"]) => {
                 self.login_reset(slot, login).await?;
                 open().await.during("connect to a tenant database")?
@@ -126,23 +134,14 @@ impl Cells {
         Ok(Session { conn, pid, _permits: permits })
     }
 
-    /// Ends what a session is doing: cancels, then terminates. Works from the maintenance database, and only on a
-    /// backend that still is this login's.
+    /// Ends what a session is doing: cancels, then terminates. Works from the maintenance database, and only
+    /// on a backend that still is this login's.
     ///
     /// # Errors
     /// `Db` when the cell does not answer.
     pub async fn session_end(&self, slot: &Slot, login: Login, pid: i32) -> Result<(), StoreError> {
         let cell = self.cell(&slot.cell)?;
-        for (act, wait) in [
-            (
-                "select pg_cancel_backend(pid) from pg_stat_activity where pid = $1 and usename = $2 and datname = $3",
-                CANCEL_GRACE,
-            ),
-            (
-                "select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and usename = $2 and datname = $3",
-                Duration::ZERO,
-            ),
-        ] {
+        for (act, wait) in [(CANCEL, CANCEL_GRACE), (TERMINATE, Duration::ZERO)] {
             let done = sqlx::query(act)
                 .bind(pid)
                 .bind(slot.name().role(login))

@@ -27,8 +27,8 @@ pub enum Taken {
     Gone,
 }
 
-/// Makes the object's row, or locks it, until the transaction ends. While it is locked nobody sweeps the bytes away, so
-/// what is seen in the final place afterwards stays.
+/// Makes the object's row, or locks it, until the transaction ends. While it is locked nobody sweeps the
+/// bytes away, so what is seen in the final place afterwards stays.
 ///
 /// # Errors
 /// `Corrupt` when the digest is known with another size.
@@ -54,8 +54,8 @@ pub async fn content_lock(
     Err(StoreError::Corrupt(format!("two sizes of {sha256}")))
 }
 
-/// Gives the object to the project and ends the upload. The account's usage row is locked until the transaction ends, so
-/// uploads at the limit are judged one after the other. Call [`content_lock`] before it.
+/// Gives the object to the project and ends the upload. The account's usage row is locked until the
+/// transaction ends, so uploads at the limit are judged one after the other. Call [`content_lock`] before it.
 ///
 /// # Errors
 /// `Db` only.
@@ -80,7 +80,8 @@ pub async fn content_take(
         _ => return Ok(Taken::Gone),
     }
     let fresh = sqlx::query(
-        "insert into project_content (project_id, sha256, added_at) values ($1, $2, $3) on conflict do nothing",
+        "insert into project_content (project_id, sha256, added_at) values ($1, $2, $3)
+         on conflict do nothing",
     )
     .bind(upload.project.0)
     .bind(upload.sha256.as_str())
@@ -137,8 +138,9 @@ pub async fn project_content_bytes(store: &Store, project: ProjectId) -> Result<
     super::size(&row, "bytes")
 }
 
-/// Takes everything from a project that is being erased: what it holds, its plans, its uploads. The bytes stay until
-/// they are swept ([`content_orphans`]). Call `releases::project_releases_drop` before it. Idempotent.
+/// Takes everything from a project that is being erased: what it holds, its plans, its uploads. The bytes
+/// stay until they are swept ([`content_orphans`]). Call `releases::project_releases_drop` before it.
+/// Idempotent.
 ///
 /// # Errors
 /// `Db` only.
@@ -193,8 +195,8 @@ pub async fn content_orphans(
     rows.iter().map(|row| super::digest(row, "sha256")).collect()
 }
 
-/// Drops the row of an object that still nobody holds. True when it was dropped: delete the bytes before the commit, so
-/// that an upload of the same content, which waits for this row, sees that they are gone.
+/// Drops the row of an object that still nobody holds. True when it was dropped: delete the bytes before the
+/// commit, so that an upload of the same content, which waits for this row, sees that they are gone.
 ///
 /// # Errors
 /// `Db` only.

@@ -1,7 +1,7 @@
 //! The states of a deploy operation.
 
-/// Where an operation stands. The states between `Staging` and `Activating` belong to parts of a release that change
-/// the project's database.
+/// Where an operation stands. The states between `Staging` and `Activating` belong to parts of a release that
+/// change the project's database.
 ///
 /// # Source
 /// Wire contract 02 section 4.5.

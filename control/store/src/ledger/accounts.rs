@@ -51,7 +51,8 @@ words! {
 }
 
 impl LedgerKind {
-    /// Whether debits may exceed credits: yes for what we hold elsewhere and for what it cost us, never for what we owe.
+    /// Whether debits may exceed credits: yes for what we hold elsewhere and for what it cost us, never for
+    /// what we owe.
     pub fn may_be_negative(self) -> bool {
         match self {
             Self::Revenue
@@ -165,7 +166,8 @@ pub(super) async fn accounts_locked(
     wanted: &[AccountRef],
 ) -> Result<HashMap<AccountRef, Account>, StoreError> {
     let mut wanted = wanted.to_vec();
-    // One order for everybody: two writers that make the same accounts wait for each other only one way round.
+    // One order for everybody: two writers that make the same accounts wait for each other only one way
+    // round.
     wanted.sort();
     wanted.dedup();
     let mut ids = accounts_find(tx, &wanted).await?;

@@ -4,11 +4,12 @@
 pub(super) const QUERIES: [(&str, &str); 8] = [
     (
         "payment_without_deposit",
-        "select format('payment %s is credited %s times and has no live deposit of %s', p.id, p.credits, p.amount_micros)
+        "select format('payment %s is credited %s times and has no live deposit of %s', p.id, p.credits,
+          p.amount_micros)
          from payments p where p.state = 'credited' and not exists (
            select from ledger_transfers t where t.source = 'x402' and t.amount = p.amount_micros
-             and t.source_id = p.network || '/' || p.asset || '/' || p.payer || '/0x' || encode(p.nonce, 'hex')
-               || '/#' || p.credits
+             and t.source_id = p.network || '/' || p.asset || '/' || p.payer || '/0x' 
+               || encode(p.nonce, 'hex') || '/#' || p.credits
              and not exists (select from ledger_transfers r where r.reverses = t.id)) limit 1000",
     ),
     (
@@ -26,10 +27,11 @@ pub(super) const QUERIES: [(&str, &str); 8] = [
     (
         "sighting",
         "with seen as (
-           select s.*, s.network || '/0x' || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn as name,
+           select s.*,
+             s.network || '/0x' || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn as name,
              p.id as payment, p.state, p.credits
-           from sightings s left join payments p on p.network = s.network and p.asset = s.asset and p.payer = s.payer
-             and p.nonce = s.nonce and p.pay_to = s.pay_to and p.amount_micros = s.amount_micros
+           from sightings s left join payments p on p.network = s.network and p.asset = s.asset
+             and p.payer = s.payer and p.nonce = s.nonce and p.pay_to = s.pay_to and p.amount_micros = s.amount_micros
            where s.canonical),
          booked as (
            select seen.*,
@@ -42,8 +44,8 @@ pub(super) const QUERIES: [(&str, &str); 8] = [
                 and not exists (select from ledger_transfers r where r.reverses = t.id)) as deposited
            from seen)
          select format('money seen in %s is booked %s times', name, suspended + deposited) from booked
-         where suspended + deposited > 1 or (suspended + deposited = 0 and (payment is null or state = 'credited'))
-         limit 1000",
+         where suspended + deposited > 1
+           or (suspended + deposited = 0 and (payment is null or state = 'credited')) limit 1000",
     ),
     (
         "payment_without_sighting",
@@ -55,29 +57,36 @@ pub(super) const QUERIES: [(&str, &str); 8] = [
     ),
     (
         "payment_without_purchase",
-        "select format('payment %s is %s and has %s live purchases', p.id, p.state, count(b.id)) from payments p
+        "select format('payment %s is %s and has %s live purchases', p.id, p.state, count(b.id)) from
+          payments p
          left join purchases b on b.payment_id = p.id and b.action <> 'revoke'
            and not exists (select from purchases r where r.revokes = b.id)
-         group by p.id, p.state having count(b.id) <> case p.state when 'credited' then 1 else 0 end limit 1000",
+         group by p.id, p.state having count(b.id) <> case p.state when 'credited' then 1 else 0 end limit
+           1000",
     ),
     (
         "purchase_without_charge",
-        "select format('purchase %s of %s: %s live charges', b.id, b.price_micros, count(t.id)) from purchases b
-         left join ledger_transfers t on t.link = b.link and t.source = 'purchase' and t.amount = b.price_micros
+        "select format('purchase %s of %s: %s live charges', b.id, b.price_micros, count(t.id)) from
+          purchases b
+         left join ledger_transfers t on t.link = b.link and t.source = 'purchase' and t.amount =
+           b.price_micros
            and t.currency = b.currency and not exists (select from ledger_transfers r where r.reverses = t.id)
          where b.action <> 'revoke' and b.price_micros > 0
          group by b.id, b.price_micros
-         having count(t.id) <> case when exists (select from purchases r where r.revokes = b.id) then 0 else 1 end
+         having count(t.id) <> case when exists (select from purchases r where r.revokes = b.id) then 0 else
+           1 end
          limit 1000",
     ),
     (
         "charge_without_purchase",
         "select format('charge %s (%s) has no purchase', t.id, t.source_id) from ledger_transfers t
-         where t.source = 'purchase' and not exists (select from purchases b where b.link = t.link) limit 1000",
+         where t.source = 'purchase' and not exists (select from purchases b where b.link = t.link) limit
+           1000",
     ),
     (
         "exposure",
-        "select format('%s %s: %s exposed, %s credited and not final', network, currency, exposed, open) from (
+        "select format('%s %s: %s exposed, %s credited and not final', network, currency, exposed, open) from
+          (
            select a.name as network, a.currency, a.posted as exposed, coalesce((
              select sum(p.amount_micros) from payments p
              where p.network = a.name and p.state = 'credited' and p.finalized_at is null), 0) as open

@@ -120,7 +120,7 @@ impl Books {
         let undo = self.remember(journal);
         let first = self.accepted.len();
         for leg in &journal.legs {
-            if let Err(e) = self.apply(journal, leg) {
+            if let Err(e) = self.apply(journal, leg, first) {
                 self.take_back(undo);
                 return Err(e);
             }
@@ -202,7 +202,8 @@ impl Books {
         self.accepted.truncate(undo.accepted);
     }
 
-    fn apply(&mut self, journal: &Journal, leg: &NewTransfer) -> Result<(), LedgerError> {
+    /// `first` is where this journal's own legs begin among the accepted.
+    fn apply(&mut self, journal: &Journal, leg: &NewTransfer, first: usize) -> Result<(), LedgerError> {
         let amount = leg.amount.0;
         if amount <= 0 {
             return Err(LedgerError::Amount);
@@ -214,8 +215,8 @@ impl Books {
         if debit.id == credit.id {
             return Err(LedgerError::Amount);
         }
-        let repeated =
-            self.accepted.iter().any(|a| a.leg.source == leg.source && a.leg.source_id == leg.source_id);
+        let own = &self.accepted[first..];
+        let repeated = own.iter().any(|a| a.leg.source == leg.source && a.leg.source_id == leg.source_id);
         if repeated {
             return Err(LedgerError::Contradiction {
                 source_name: leg.source.to_owned(),

@@ -26,7 +26,8 @@ pub(super) async fn holds_read(tx: &mut Tx, ids: &[i64]) -> Result<HashMap<i64, 
     }
     let rows = sqlx::query(
         "select h.id, h.debit, h.currency,
-           (h.amount - coalesce((select sum(t.amount) from ledger_transfers t where t.hold_id = h.id), 0))::bigint
+           (h.amount - coalesce((select sum(t.amount) from ledger_transfers t where t.hold_id = h.id),
+             0))::bigint
              as remaining
          from ledger_transfers h where h.id = any($1) and h.kind = 'hold'",
     )

@@ -1,4 +1,5 @@
-//! A Merkle tree over hashes, as in RFC 6962 section 2.1: leaves and nodes are told apart by their first byte.
+//! A Merkle tree over hashes, as in RFC 6962 section 2.1: leaves and nodes are told apart by their first
+//! byte.
 
 use sha2::{Digest, Sha256};
 

@@ -1,18 +1,18 @@
 //! The double-entry ledger.
 //!
-//! **Cast.** [`post`] and [`post_many`] write transfers and move balances; [`hold`] knows what is left of a hold;
-//! [`seal`] chains the journal's hashes after the fact; [`statement`] shows an owner its entries; [`verify`] re-derives
-//! everything from the transfers.
+//! **Cast.** [`post`] and [`post_many`] write transfers and move balances; [`hold`] knows what is left of a
+//! hold; [`seal`] chains the journal's hashes after the fact; [`statement`] shows an owner its entries;
+//! [`verify`] re-derives everything from the transfers.
 //!
-//! **Invariants.** Transfers are append-only, which the database enforces. Every transfer has two sides in one currency.
-//! Balances change in the transaction that writes the transfer, and a check constraint forbids an overdraft
-//! even if the code were wrong. The same fact is posted once: unique on `(source, source_id)`.
+//! **Invariants.** Transfers are append-only, which the database enforces. Every transfer has two sides in
+//! one currency. Balances change in the transaction that writes the transfer, and a check constraint forbids
+//! an overdraft even if the code were wrong. The same fact is posted once: unique on `(source, source_id)`.
 //!
-//! **Locks.** Accounts are locked in id order, last of all locks. Post once per transaction: a second call may lock an
-//! account below one that is held already.
+//! **Locks.** Accounts are locked in id order, last of all locks. Post once per transaction: a second call
+//! may lock an account below one that is held already.
 //!
-//! **Failure story.** Nothing here commits. A refused journal leaves no trace; a failed statement aborts the caller's
-//! transaction.
+//! **Failure story.** Nothing here commits. A refused journal leaves no trace; a failed statement aborts the
+//! caller's transaction.
 
 mod accounts;
 mod audit;

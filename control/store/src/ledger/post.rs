@@ -174,8 +174,8 @@ pub struct Transfer {
 /// Locks the accounts until the transaction ends; post once per transaction.
 ///
 /// # Errors
-/// What `LedgerError` names. After `Store` or `Raced` the transaction is of no more use; after the others nothing was
-/// written and it may go on.
+/// What `LedgerError` names. After `Store` or `Raced` the transaction is of no more use; after the others
+/// nothing was written and it may go on.
 pub async fn post(
     tx: &mut Tx,
     link: Uuid,
@@ -187,8 +187,8 @@ pub async fn post(
     outcomes.pop().unwrap_or(Err(LedgerError::Empty))
 }
 
-/// Posts the journals of many callers in one go, each with an outcome of its own: a refused one leaves no trace and
-/// does not touch the others.
+/// Posts the journals of many callers in one go, each with an outcome of its own: a refused one leaves no
+/// trace and does not touch the others.
 ///
 /// # Errors
 /// `Store` and `Raced` for the batch: the transaction is of no more use.

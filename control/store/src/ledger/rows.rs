@@ -21,7 +21,8 @@ pub(super) async fn facts_find<'a>(
     const DURING: &str = "find transfers";
     let (sources, ids): (Vec<&str>, Vec<&str>) = legs.map(|leg| (leg.source, leg.source_id.as_str())).unzip();
     let rows = sqlx::query(
-        "select t.id, t.source, t.source_id, t.kind, t.debit, t.credit, t.amount, t.hold_id, t.reverses, t.reason
+        "select t.id, t.source, t.source_id, t.kind, t.debit, t.credit, t.amount, t.hold_id, t.reverses,
+          t.reason
          from unnest($1::text[], $2::text[]) as w (source, source_id)
          join ledger_transfers t on t.source = w.source and t.source_id = w.source_id",
     )
@@ -48,13 +49,16 @@ pub(super) async fn facts_find<'a>(
 }
 
 const INSERT: &str = "
-    insert into ledger_transfers (source, source_id, kind, currency, debit, credit, amount, hold_id, reverses, link,
-      reason, reference_type, reference_id, metadata, debit_posted_after, debit_held_after, credit_posted_after,
+    insert into ledger_transfers (source, source_id, kind, currency, debit, credit, amount, hold_id,
+      reverses, link,
+      reason, reference_type, reference_id, metadata, debit_posted_after, debit_held_after,
+        credit_posted_after,
       credit_held_after, created_at)
     select source, source_id, kind, currency, debit, credit, amount, hold_id, reverses, link, reason,
       reference_type, reference_id, metadata, dp, dh, cp, ch, $19
     from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-      $8::bigint[], $9::bigint[], $10::uuid[], $11::text[], $12::text[], $13::text[], $14::jsonb[], $15::bigint[],
+      $8::bigint[], $9::bigint[], $10::uuid[], $11::text[], $12::text[], $13::text[], $14::jsonb[],
+        $15::bigint[],
       $16::bigint[], $17::bigint[], $18::bigint[]) with ordinality
       as l (source, source_id, kind, currency, debit, credit, amount, hold_id, reverses, link, reason,
         reference_type, reference_id, metadata, dp, dh, cp, ch, place)

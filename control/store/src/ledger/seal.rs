@@ -19,7 +19,8 @@ pub(super) const HASHED: &str =
     t.hold_id, t.reverses, t.link, t.reason, t.reference_type, t.reference_id, t.metadata::text as metadata,
     t.debit_posted_after, t.debit_held_after, t.credit_posted_after, t.credit_held_after, t.created_at";
 
-/// Seals up to `limit` transfers in id order and makes the roots of days that have passed. Returns how many it sealed.
+/// Seals up to `limit` transfers in id order and makes the roots of days that have passed. Returns how many
+/// it sealed.
 ///
 /// Any number of callers may try at once: one seals, the others return 0.
 ///

@@ -52,7 +52,8 @@ pub struct Entry {
 pub async fn statement(store: &Store, owner: AccountId, limit: i64) -> Result<Vec<Entry>, StoreError> {
     let rows = sqlx::query(
         "select e.* from ledger_accounts a cross join lateral (
-           (select t.id, true as credits, t.kind, t.reason, t.currency, t.amount, t.credit_posted_after as posted,
+           (select t.id, true as credits, t.kind, t.reason, t.currency, t.amount, t.credit_posted_after as
+             posted,
               t.credit_held_after as held, t.reference_type, t.reference_id, t.metadata, t.created_at
             from ledger_transfers t where t.credit = a.id and t.kind in ('post', 'capture')
             order by t.id desc limit $2)

@@ -46,8 +46,8 @@ impl LedgerReport {
     }
 }
 
-/// Verifies balances, holds, the seal chain and the daily roots against the transfers, and payments, purchases and
-/// sightings against one another, in one snapshot: it may run beside a working server.
+/// Verifies balances, holds, the seal chain and the daily roots against the transfers, and payments,
+/// purchases and sightings against one another, in one snapshot: it may run beside a working server.
 ///
 /// # Errors
 /// `Db` when the books cannot be read. What is wrong with them is in the report.
@@ -78,10 +78,12 @@ const QUERIES: [(&str, &str); 7] = [
         "with moved as (
            select account, sum(posted)::numeric as posted, sum(held)::numeric as held from (
              select debit as account, case when kind in ('post', 'capture') then -amount else 0 end as posted,
-               case kind when 'hold' then amount when 'capture' then -amount when 'void' then -amount else 0 end as held
+               case kind when 'hold' then amount when 'capture' then -amount when 'void' then -amount else 0
+                 end as held
              from ledger_transfers
              union all
-             select credit, case when kind in ('post', 'capture') then amount else 0 end, 0 from ledger_transfers) m
+             select credit, case when kind in ('post', 'capture') then amount else 0 end, 0 from
+               ledger_transfers) m
            group by account)
          select format('account %s (%s %s): columns say %s posted, %s held; transfers say %s posted, %s held',
            a.id, a.kind, a.currency, a.posted, a.held, coalesce(m.posted, 0), coalesce(m.held, 0))
@@ -101,7 +103,8 @@ const QUERIES: [(&str, &str); 7] = [
     (
         "currency",
         "select format('transfer %s in %s between %s and %s', t.id, t.currency, d.currency, c.currency)
-         from ledger_transfers t join ledger_accounts d on d.id = t.debit join ledger_accounts c on c.id = t.credit
+         from ledger_transfers t join ledger_accounts d on d.id = t.debit join ledger_accounts c on c.id =
+           t.credit
          where d.currency <> t.currency or c.currency <> t.currency limit 1000",
     ),
     (
@@ -118,7 +121,8 @@ const QUERIES: [(&str, &str); 7] = [
     ),
     (
         "unsealed",
-        "select format('transfer %s is neither sealed nor waiting for the sealer', t.id) from ledger_transfers t
+        "select format('transfer %s is neither sealed nor waiting for the sealer', t.id) from
+          ledger_transfers t
          where not exists (select from ledger_seals s where s.transfer_id = t.id)
            and not exists (select from ledger_unsealed u where u.transfer_id = t.id) limit 1000",
     ),
@@ -127,7 +131,8 @@ const QUERIES: [(&str, &str); 7] = [
 async fn counts(tx: &mut Tx, report: &mut LedgerReport) -> Result<(), StoreError> {
     const DURING: &str = "count the books";
     let row = sqlx::query(
-        "select (select count(*) from ledger_transfers) as transfers, (select count(*) from ledger_accounts) as accounts,
+        "select (select count(*) from ledger_transfers) as transfers, (select count(*) from ledger_accounts)
+          as accounts,
            (select count(*) from ledger_seals) as sealed, (select count(*) from ledger_unsealed) as unsealed,
            (select count(*) from ledger_roots) as roots,
            (select count(*) from payments where state in ('verified', 'settling')) as in_flight,

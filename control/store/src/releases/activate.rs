@@ -54,8 +54,8 @@ impl NameChange {
     }
 }
 
-/// Makes a staged release the live one, as far as releases and names go; `projects::project_activate` moves the
-/// project's pointer in the same transaction. Takes the PROJECT's fence.
+/// Makes a staged release the live one, as far as releases and names go; `projects::project_activate` moves
+/// the project's pointer in the same transaction. Takes the PROJECT's fence.
 ///
 /// # Errors
 /// [`ActivateRefused`]: drop the transaction.
@@ -119,7 +119,8 @@ async fn point(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "update releases set status = 'superseded', superseded_at = $2 where project_id = $1 and status = 'active'",
+        "update releases set status = 'superseded', superseded_at = $2
+         where project_id = $1 and status = 'active'",
     )
     .bind(project.0)
     .bind(now)

@@ -1,8 +1,8 @@
 //! A throw-away Postgres of this test process, over a unix socket, without any durability.
 //!
-//! Every test is a process of its own under nextest, so a server per process is a server per test. The costly part,
-//! `initdb`, is done once per machine and copied. The server ends with the guard; should the test be killed, the kernel
-//! tells it to end.
+//! Every test is a process of its own under nextest, so a server per process is a server per test. The costly
+//! part, `initdb`, is done once per machine and copied. The server ends with the guard; should the test be
+//! killed, the kernel tells it to end.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -12,6 +12,9 @@ pub enum SqlError {
     Blocked { pattern: &'static str, index: usize },
     #[error("{verb} is not available: the whole text already runs as one transaction")]
     TransactionControl { verb: String, index: usize },
+    /// Something that makes no sense on a connection that ends with the request.
+    #[error("{what} is not available here: the connection ends with the request")]
+    Unsupported { what: &'static str, index: usize },
     /// Parameters need exactly one statement, and text that Postgres can hold.
     #[error("{0}")]
     BadParameters(&'static str),
@@ -68,6 +71,9 @@ impl SqlError {
             }
             Self::TransactionControl { index, .. } => Problem::new(Code::SqlError, message)
                 .hint("Remove BEGIN, COMMIT and ROLLBACK; savepoints are available.")
+                .detail("sqlstate", "0A000")
+                .detail("statement_index", index),
+            Self::Unsupported { index, .. } => Problem::new(Code::SqlError, message)
                 .detail("sqlstate", "0A000")
                 .detail("statement_index", index),
             Self::BadParameters(_) => Problem::new(Code::BadRequest, message),

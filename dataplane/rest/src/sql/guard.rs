@@ -6,7 +6,7 @@ use super::lex::Statement;
 /// Refuses the first statement that is managed by the platform or would end the request's own transaction.
 ///
 /// # Errors
-/// `Blocked` with the pattern, `TransactionControl`.
+/// `Blocked` with the pattern, `TransactionControl`, `Unsupported`.
 ///
 /// # Source
 /// Wire contract 01 section 6.6.
@@ -17,6 +17,9 @@ pub(super) fn check(statements: &[Statement]) -> Result<(), SqlError> {
         }
         if ends_transaction(statement) {
             return Err(SqlError::TransactionControl { verb: statement.word(0).to_owned(), index });
+        }
+        if statement.word(0) == "LISTEN" {
+            return Err(SqlError::Unsupported { what: "LISTEN", index });
         }
     }
     Ok(())

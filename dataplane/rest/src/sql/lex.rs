@@ -1,7 +1,7 @@
 //! Splits SQL text into statements the way the server's own lexer does, and lists their bare words.
 //!
-//! Literals, quoted names, comments and bodies yield no words. The result decides courtesy answers and counts; the
-//! server judges the text itself, so a mistake here costs a worse message and nothing else.
+//! Literals, quoted names, comments and bodies yield no words. The result decides courtesy answers and
+//! counts; the server judges the text itself, so a mistake here costs a worse message and nothing else.
 
 use std::ops::Range;
 

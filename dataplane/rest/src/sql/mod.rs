@@ -1,9 +1,9 @@
 //! `POST /projects/v1/admin/:id/sql`: one text, one transaction, one result.
 //!
-//! The text goes to the server as it is, in one simple query inside a transaction that we end: Postgres parses it, not
-//! we. The connection is fresh, belongs to the login that owns the schema, and is thrown away afterwards, so nothing a
-//! statement does to its session outlives the request. The deadline is kept from outside, because SQL can lift any
-//! timeout of its own session.
+//! The text goes to the server as it is, in one simple query inside a transaction that we end: Postgres
+//! parses it, not we. The connection is fresh, belongs to the login that owns the schema, and is thrown away
+//! afterwards, so nothing a statement does to its session outlives the request. The deadline is kept from
+//! outside, because SQL can lift any timeout of its own session.
 
 mod decode;
 mod error;
@@ -50,7 +50,8 @@ pub struct SqlRequest {
     pub params: Vec<Value>,
 }
 
-/// Runs a request on a project's database and answers the last statement's rows. All of it happens, or nothing.
+/// Runs a request on a project's database and answers the last statement's rows. All of it happens, or
+/// nothing.
 ///
 /// Runs to its end even when the caller goes away: the deadline must be kept by someone.
 ///

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-/// A parameter as an untyped literal. `null` stays null; objects and arrays are their JSON text; `None` for text that
-/// Postgres cannot hold (a NUL).
+/// A parameter as an untyped literal. `null` stays null; objects and arrays are their JSON text; `None` for
+/// text that Postgres cannot hold (a NUL).
 pub(super) fn literal(value: &Value) -> Option<String> {
     let text = match value {
         Value::Null => return Some("null".to_owned()),

@@ -30,7 +30,8 @@ pub struct Field {
     pub type_name: String,
 }
 
-/// One row, shown as an object in the order of the select list. Of columns with the same name the last is shown.
+/// One row, shown as an object in the order of the select list. Of columns with the same name the last is
+/// shown.
 #[derive(Debug, Clone)]
 pub struct SqlRow {
     names: Arc<[String]>,
@@ -151,7 +152,8 @@ pub(super) fn raw_fields(columns: &[PgColumn]) -> Vec<RawField> {
     columns.iter().map(field).collect()
 }
 
-/// Type names that only the database knows are looked up there first; without an answer sqlx's name has to do.
+/// Type names that only the database knows are looked up there first; without an answer sqlx's name has to
+/// do.
 pub(super) fn named(fields: &[RawField], known: &[(u32, String)]) -> Vec<Field> {
     let name = |oid: u32| {
         decode::type_name(oid)

@@ -188,8 +188,8 @@ fn refusal(error: &sqlx::Error, index: usize, prefix: Option<&str>, statements: 
     }
 }
 
-/// After the commit: the columns of an empty result, which only a description of its statement can tell, and names of
-/// types that are not built in. Best effort; the answer stands without.
+/// After the commit: the columns of an empty result, which only a description of its statement can tell, and
+/// names of types that are not built in. Best effort; the answer stands without.
 async fn afterthought(
     session: &mut Session,
     fields: &mut Vec<RawField>,

@@ -13,7 +13,8 @@ async fn names(world: &World, sql: &'static str) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-// Goal: one slot, one project; nothing of a dropped slot stays. Method: fill, take at once, drop, look at the server.
+// Goal: one slot, one project; nothing of a dropped slot stays. Method: fill, take at once, drop, look at the
+// server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_is_bound_once_and_leaves_nothing_behind() {
     let world = World::start().await;
@@ -50,7 +51,8 @@ async fn a_slot_is_bound_once_and_leaves_nothing_behind() {
     world.stop().await;
 }
 
-// Goal: a crash while making leaves nothing for good. Method: leave `making` rows with and without a database.
+// Goal: a crash while making leaves nothing for good. Method: leave `making` rows with and without a
+// database.
 #[tokio::test(flavor = "multi_thread")]
 async fn abandoned_slots_are_dropped_and_a_cell_is_prepared_twice() {
     let world = World::start().await;
