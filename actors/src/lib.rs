@@ -1,7 +1,7 @@
 //! Supervised, fenced owners. Postgres is the truth; an actor is a cache with a queue in front.
 //!
-//! Calls go down this list, hints go anywhere: deploy -> project; payment -> lease, wallet. The chain watcher and the
-//! outbox relay only hint. See [`kit`] for what all kinds share.
+//! Calls go down this list, hints go anywhere: deploy -> project; payment -> lease, wallet. The chain watcher
+//! and the outbox relay only hint. See [`kit`] for what all kinds share.
 
 pub mod chain_watcher;
 mod chains;

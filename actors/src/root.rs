@@ -38,7 +38,8 @@ impl Actor for Root {
         Ok(())
     }
 
-    /// A directory holds no facts and never fails by itself; if one does, the process must not limp on without it.
+    /// A directory holds no facts and never fails by itself; if one does, the process must not limp on
+    /// without it.
     async fn handle_supervisor_evt(
         &self,
         myself: ActorRef<()>,

@@ -94,8 +94,8 @@ pub(crate) async fn deadline(State(limit): State<Duration>, request: Request, ne
 /// rule of signatures can tell requests apart.
 pub(crate) async fn buffered(State(bytes_max): State<usize>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    // A client that is still writing when we hang up sees a broken pipe instead of the refusal, so what it announces
-    // is read and thrown away first, within reason.
+    // A client that is still writing when we hang up sees a broken pipe instead of the refusal, so what it
+    // announces is read and thrown away first, within reason.
     let announced =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > bytes_max as u64) {

@@ -269,8 +269,8 @@ impl ChainRpc for AlloyRpc {
     }
 
     async fn estimate_gas(&self, request: &CallRequest) -> Result<u64, RpcError> {
-        // Judged at the latest block: the pending one holds our own earlier attempt, after which the same transfer
-        // would look refused.
+        // Judged at the latest block: the pending one holds our own earlier attempt, after which the same
+        // transfer would look refused.
         Ok(self.ask::<U64>("eth_estimateGas", json!([call_params(request), "latest"])).await?.to())
     }
 

@@ -20,7 +20,8 @@ async fn two_servers() -> (Lab, Server, String) {
     (lab, second, api)
 }
 
-// E01, A03: the same proof to both servers at the same instant is one grant; either answers for the other's entities.
+// E01, A03: the same proof to both servers at the same instant is one grant; either answers for the other's
+// entities.
 #[tokio::test]
 async fn two_servers_share_the_work_without_a_double_writer() {
     let (lab, _second, api) = two_servers().await;
@@ -110,7 +111,8 @@ async fn an_entity_moves_to_the_surviving_server_and_the_old_fence_is_refused() 
     };
     let (epoch, holder) = claim().await;
 
-    // Force the entity over to the second server: give the claim back as a drained holder would, then renew there.
+    // Force the entity over to the second server: give the claim back as a drained holder would, then renew
+    // there.
     sqlx::query("update claims set held = false where kind in ('lease', 'payment')")
         .execute(&database)
         .await
@@ -121,7 +123,8 @@ async fn an_entity_moves_to_the_surviving_server_and_the_old_fence_is_refused() 
     assert!(moved_epoch > epoch, "the epoch rises: {epoch} -> {moved_epoch}");
     assert_ne!(holder, moved_holder, "the second server holds it now");
 
-    // The first server's keeper still lives with its old fence: its write is refused and forwarded to the holder.
+    // The first server's keeper still lives with its old fence: its write is refused and forwarded to the
+    // holder.
     let body = renew(&lab.api).await;
     assert_eq!(body["action"], "renew");
     let held: i64 = sqlx::query_scalar(

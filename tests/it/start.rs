@@ -20,6 +20,13 @@ fn command(lab: &Lab, home: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// Keys are for their owner's eyes.
+fn assert_private(file: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_seven_lines_end_with_a_page_in_a_browser() {
     let lab = Lab::start().await;
@@ -37,15 +44,12 @@ async fn the_seven_lines_end_with_a_page_in_a_browser() {
     .unwrap();
 
     run402(&lab, &home, &["init"]);
-    for file in ["allowance.json"] {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(home.join(file)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{file}");
-    }
+    assert_private(&home.join("allowance.json"));
     let tier = run402(&lab, &home, &["tier", "set", "prototype"]);
     assert_eq!(tier["action"], "subscribe", "{tier}");
     let project = run402(&lab, &home, &["projects", "provision", "--name", "my-app"]);
     let id = project["project_id"].as_str().unwrap();
+    assert_private(&home.join("projects.json"));
     let sql = "create table items (id serial primary key, title text not null)";
     let made = run402(&lab, &home, &["projects", "sql", id, sql]);
     assert_eq!(made["rows"], serde_json::json!([]), "{made}");

@@ -32,7 +32,8 @@ pub struct Server {
 #[derive(Default)]
 pub struct LabOptions {
     pub args: Vec<String>,
-    /// Where an earlier server of the same data listened, so that its clients find the next one; free ports otherwise.
+    /// Where an earlier server of the same data listened, so that its clients find the next one; free ports
+    /// otherwise.
     pub ports: Option<Ports>,
 }
 
@@ -205,6 +206,18 @@ impl Lab {
         format!("{}{path}", self.api)
     }
 
+    /// The status of a GET whose path goes out byte for byte: an ordinary client would tidy it up first.
+    pub async fn raw_get(&self, host: &str, path: &str) -> u16 {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut socket =
+            tokio::net::TcpStream::connect(self.api.trim_start_matches("http://")).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
@@ -264,8 +277,8 @@ impl Lab {
         wallet
     }
 
-    /// USDC from nowhere, as much as a test likes: written into the token's storage, so that no transaction of ours
-    /// is in the way.
+    /// USDC from nowhere, as much as a test likes: written into the token's storage, so that no transaction
+    /// of ours is in the way.
     pub async fn mint(&self, wallet: &Wallet, amount: u128) {
         const BALANCES_SLOT: u8 = 2;
         let key = format!("{:0>64}{BALANCES_SLOT:064x}", wallet.address().trim_start_matches("0x"));

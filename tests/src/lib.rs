@@ -1,7 +1,8 @@
-//! The harness of the scenarios: a whole lab as a child process, wallets that can sign anything (also wrong things),
-//! and plain HTTP.
+//! The harness of the scenarios: a whole lab as a child process, wallets that can sign anything (also wrong
+//! things), and plain HTTP.
 //!
-//! Signing is written here a second time, apart from `chain` and `client`, so that a shared mistake cannot hide.
+//! Signing is written here a second time, apart from `chain` and `client`, so that a shared mistake cannot
+//! hide.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

@@ -12,7 +12,8 @@ use crate::process;
 const FILE_LINES_MAX: usize = 600;
 const FILE_LINES_WARN: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
-const LINE_COLUMNS_MAX: usize = 110;
+/// rustfmt wraps code at 110; SQL and other texts that it leaves alone get a little more.
+const LINE_COLUMNS_MAX: usize = 120;
 
 /// Folders that hold nothing of ours: build output, installed packages, data.
 const SKIPPED_FOLDERS: &[&str] = &["target", "node_modules", ".git", ".tools", ".run402"];
@@ -201,8 +202,8 @@ mod tests {
 
     #[test]
     fn wide_lines_fail() {
-        assert_eq!(faults("api/src/lib.rs", &format!("// {}\n", "x".repeat(108))).len(), 1);
-        assert!(faults("api/src/lib.rs", &format!("// {}\n", "x".repeat(107))).is_empty());
+        assert_eq!(faults("api/src/lib.rs", &format!("// {}\n", "x".repeat(118))).len(), 1);
+        assert!(faults("api/src/lib.rs", &format!("// {}\n", "x".repeat(117))).is_empty());
     }
 
     #[test]

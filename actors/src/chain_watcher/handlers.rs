@@ -171,7 +171,8 @@ fn report(
         );
     }
     if !orphans.is_empty() {
-        tracing::warn!(network = %state.network, count = orphans.len(), "money that no payment explains is in suspense");
+        let count = orphans.len();
+        tracing::warn!(network = %state.network, count, "money that no payment explains is in suspense");
     }
 }
 

@@ -1,14 +1,17 @@
 //! Scans one chain for money that reaches our payees.
 //!
-//! **Invariants.** Cursor, blocks and sightings of a range are one fenced commit, so every block is counted once however
-//! many watchers run and wherever they are killed (B14, B15). Each block's parent hash is checked against the block
-//! before it; a reorganisation rewinds to the common ancestor and scans the new blocks in the same commit, so a payment
-//! that only changed blocks is never seen as missing (B01). What left the chain stays as a row, marked.
+//! **Invariants.** Cursor, blocks and sightings of a range are one fenced commit, so every block is counted
+//! once however many watchers run and wherever they are killed (B14, B15). Each block's parent hash is
+//! checked against the block before it; a reorganisation rewinds to the common ancestor and scans the new
+//! blocks in the same commit, so a payment that only changed blocks is never seen as missing (B01). What left
+//! the chain stays as a row, marked.
 //!
-//! **Halting.** A reorganisation that goes below the retained blocks, or a chain that lost history we have scanned, is
-//! not ours to interpret: the watcher stops with a reason and an ERROR until an operator has looked (B04).
+//! **Halting.** A reorganisation that goes below the retained blocks, or a chain that lost history we have
+//! scanned, is not ours to interpret: the watcher stops with a reason and an ERROR until an operator has
+//! looked (B04).
 //!
-//! **Money without a payment** goes to suspense in the same commit, so that all USDC on the chain is in the books.
+//! **Money without a payment** goes to suspense in the same commit, so that all USDC on the chain is in the
+//! books.
 
 mod handlers;
 mod messages;

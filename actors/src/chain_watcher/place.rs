@@ -64,7 +64,8 @@ pub(super) async fn locate(
     }
 }
 
-/// The newest stored block that is still on the chain. Those below it are too, so it can be searched by halves.
+/// The newest stored block that is still on the chain. Those below it are too, so it can be searched by
+/// halves.
 async fn fork(rpc: &dyn ChainRpc, known: &[BlockRow]) -> Result<Place, ActorError> {
     let (mut low, mut high) = (0, known.len());
     while low < high {

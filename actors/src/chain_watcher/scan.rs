@@ -57,7 +57,8 @@ pub(super) async fn scan(
         .try_collect()
         .await?;
 
-    // Everything was asked for by number, and the chain may have changed in between: only one piece may be stored.
+    // Everything was asked for by number, and the chain may have changed in between: only one piece may be
+    // stored.
     let before = parent.filter(|p| p.number + 1 == first).map(|p| p.hash);
     let broken = blocks.windows(2).any(|pair| pair[1].parent_hash != pair[0].hash)
         || before.is_some_and(|hash| blocks.first().is_some_and(|b| b.parent_hash != hash));

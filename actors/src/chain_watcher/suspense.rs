@@ -14,8 +14,8 @@ use crate::kit::ActorError;
 /// How many sightings one tick takes off suspense again.
 const UNSUSPEND_MAX: i64 = 32;
 
-/// Posts each sighting from the network's clearing account to suspense, in the watcher's commit. The last thing before
-/// that commit, because ledger accounts are locked last.
+/// Posts each sighting from the network's clearing account to suspense, in the watcher's commit. The last
+/// thing before that commit, because ledger accounts are locked last.
 pub(super) async fn suspend(
     deps: &Deps,
     tx: &mut FencedTx,
@@ -44,8 +44,8 @@ pub(super) async fn suspend(
     Ok(())
 }
 
-/// Takes money off suspense whose block has left the chain. While a credit that drew on it stands, there is nothing to
-/// take: the payment actor reverses that first, and a later tick comes here again.
+/// Takes money off suspense whose block has left the chain. While a credit that drew on it stands, there is
+/// nothing to take: the payment actor reverses that first, and a later tick comes here again.
 pub(super) async fn unsuspend(deps: &Arc<Deps>, state: &WatcherState) -> Result<(), ActorError> {
     for seen in deps.store.sightings_to_unsuspend(state.network, UNSUSPEND_MAX).await? {
         let mut tx = deps.store.fenced(&state.fence).await?;

@@ -10,7 +10,8 @@ use super::{WatcherState, handlers};
 use crate::kit::ActorError;
 use crate::testing::{NETWORK, PRICE, World, eventually, key};
 
-// B01. Goal: a payment that changes blocks keeps its one credit. Method: replace its block, mining it again at once.
+// B01. Goal: a payment that changes blocks keeps its one credit. Method: replace its block, mining it again
+// at once.
 #[tokio::test]
 async fn a_payment_mined_again_in_another_block_keeps_its_credit() {
     let world = World::start().await;
@@ -37,8 +38,8 @@ async fn a_payment_mined_again_in_another_block_keeps_its_credit() {
     world.stop().await;
 }
 
-// B01, B03, A10. Goal: what left the chain is taken back, and given again once when it returns. Method: drop its block
-// and the transaction with it; our lane sends the same bytes again.
+// B01, B03, A10. Goal: what left the chain is taken back, and given again once when it returns. Method: drop
+// its block and the transaction with it; our lane sends the same bytes again.
 #[tokio::test]
 async fn a_reorganisation_reverses_a_credit_and_credits_again_once() {
     let world = World::start().await;
@@ -75,7 +76,8 @@ async fn a_reorganisation_reverses_a_credit_and_credits_again_once() {
     world.stop().await;
 }
 
-// B14. Goal: two watchers at once, one effect. Method: load both, scan with the first after the second has claimed.
+// B14. Goal: two watchers at once, one effect. Method: load both, scan with the first after the second has
+// claimed.
 #[tokio::test]
 async fn of_two_watchers_the_superseded_one_is_fenced() {
     let world = World::start().await;
@@ -103,8 +105,8 @@ async fn of_two_watchers_the_superseded_one_is_fenced() {
     world.stop().await;
 }
 
-// B04, B15. Goal: a reorganisation below what is retained halts the watcher for good, and a backlog of any length is
-// scanned once. Method: retain 5 blocks, fall 30 behind, then replace 8.
+// B04, B15. Goal: a reorganisation below what is retained halts the watcher for good, and a backlog of any
+// length is scanned once. Method: retain 5 blocks, fall 30 behind, then replace 8.
 #[tokio::test]
 async fn a_reorganisation_deeper_than_retained_halts() {
     let world = World::retaining(5).await;
@@ -131,9 +133,9 @@ async fn a_reorganisation_deeper_than_retained_halts() {
     world.stop().await;
 }
 
-// Oracle (2), A15. Goal: money that no payment explains is in suspense for as long as it is on the chain, and a proof
-// that is presented later draws it from there. Method: a plain transfer, and an authorisation that arrives before its
-// proof; then a reorganisation drops both.
+// Oracle (2), A15. Goal: money that no payment explains is in suspense for as long as it is on the chain, and
+// a proof that is presented later draws it from there. Method: a plain transfer, and an authorisation that
+// arrives before its proof; then a reorganisation drops both.
 #[tokio::test]
 async fn money_without_a_payment_is_in_suspense_while_it_is_on_the_chain() {
     let world = World::start().await;

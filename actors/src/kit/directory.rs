@@ -135,7 +135,8 @@ impl<K: Kind> DirectoryState<K> {
         key: K::Key,
     ) -> Result<Entry<K>, ActorError> {
         if let Some(entry) = self.living.get(&key) {
-            // A keeper that is stopping still stands here until its death is reported; sending to it would fail.
+            // A keeper that is stopping still stands here until its death is reported; sending to it would
+            // fail.
             if entry.keeper.get_status() <= ractor::ActorStatus::Running {
                 return Ok(entry.clone());
             }

@@ -1,4 +1,5 @@
-//! One hop to the node that holds a claim: the same message as JSON, once, authenticated by the nodes' shared secret.
+//! One hop to the node that holds a claim: the same message as JSON, once, authenticated by the nodes' shared
+//! secret.
 
 use std::time::Duration;
 

@@ -46,8 +46,8 @@ impl<K: Kind> Handle<K> {
     /// Asks the owner of `key`, wherever it is.
     ///
     /// # Errors
-    /// What the actor refused; `Unavailable` when nothing was sent; `OutcomeUnknown` when the answer did not come
-    /// within `timeout` (repeat the same request: actors treat it as the same).
+    /// What the actor refused; `Unavailable` when nothing was sent; `OutcomeUnknown` when the answer did not
+    /// come within `timeout` (repeat the same request: actors treat it as the same).
     pub async fn call(
         &self,
         key: K::Key,
@@ -60,7 +60,8 @@ impl<K: Kind> Handle<K> {
         }
     }
 
-    /// Asks the owner of `key` only if it is on this node: what a forwarded message does, so that it never hops twice.
+    /// Asks the owner of `key` only if it is on this node: what a forwarded message does, so that it never
+    /// hops twice.
     ///
     /// # Errors
     /// As `call`; `PeerSilent` when another node owns it.

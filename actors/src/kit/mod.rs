@@ -1,11 +1,14 @@
-//! What every actor kind shares: a keeper per entity, a directory per kind, and the way to the claim's holder.
+//! What every actor kind shares: a keeper per entity, a directory per kind, and the way to the claim's
+//! holder.
 //!
-//! Cast: a [`Handle`] asks its kind's directory actor for the keeper of a key. The directory supervises its keepers:
-//! it starts them on demand, backs off per key when they die, caps how many live, and forgets the dead. A keeper
-//! claims its entity, loads it, and then handles one request at a time: decide, write under the fence, remember.
+//! Cast: a [`Handle`] asks its kind's directory actor for the keeper of a key. The directory supervises its
+//! keepers: it starts them on demand, backs off per key when they die, caps how many live, and forgets the
+//! dead. A keeper claims its entity, loads it, and then handles one request at a time: decide, write under
+//! the fence, remember.
 //!
-//! Invariants: a keeper writes only through its fence, so two keepers of one entity cannot both commit; a reply is
-//! sent only after the commit it reports; a keeper whose memory may differ from Postgres dies and is loaded anew.
+//! Invariants: a keeper writes only through its fence, so two keepers of one entity cannot both commit; a
+//! reply is sent only after the commit it reports; a keeper whose memory may differ from Postgres dies and is
+//! loaded anew.
 //!
 //! Failure story: a keeper that panics, is fenced off or loses a commit ends; whoever waited is told
 //! `OUTCOME_UNKNOWN` and repeats with the same key. An entity held by another node is forwarded there once.

@@ -130,7 +130,8 @@ async fn credit(deps: &Arc<Deps>, payment: &PaymentRow) -> Result<bool, ActorErr
     Ok(true)
 }
 
-/// Credited, and not to be seen. While the chain says that the authorisation is used, the watcher will see where.
+/// Credited, and not to be seen. While the chain says that the authorisation is used, the watcher will see
+/// where.
 async fn doubt(
     deps: &Arc<Deps>,
     state: &mut PaymentState,

@@ -1,13 +1,14 @@
-//! Drives one payment to its end. Owns nothing: every move is a compare-and-set on the payment's row, or a request to
-//! the actor that owns what changes.
+//! Drives one payment to its end. Owns nothing: every move is a compare-and-set on the payment's row, or a
+//! request to the actor that owns what changes.
 //!
-//! **Cast.** The lane signs and sends; the watcher sees; the lease credits. This actor only looks at where things stand
-//! ([`decide`]) and asks the next of them.
+//! **Cast.** The lane signs and sends; the watcher sees; the lease credits. This actor only looks at where
+//! things stand ([`decide`]) and asks the next of them.
 //!
-//! **Rules.** Only a canonical sighting of the authorisation, to our payee and of the right amount, credits (A10, A11,
-//! A14). An unknown outcome is never called a failure: a payment fails when the chain shows that its authorisation can
-//! not pay us any more, judged on the chain's time at blocks that the watcher has scanned (A09, B19). And should money
-//! appear for a payment that had ended, it is taken up again, so that it never lies around (B03).
+//! **Rules.** Only a canonical sighting of the authorisation, to our payee and of the right amount, credits
+//! (A10, A11, A14). An unknown outcome is never called a failure: a payment fails when the chain shows that
+//! its authorisation can not pay us any more, judged on the chain's time at blocks that the watcher has
+//! scanned (A09, B19). And should money appear for a payment that had ended, it is taken up again, so that it
+//! never lies around (B03).
 
 mod decide;
 mod handlers;

@@ -67,7 +67,8 @@ async fn a_payment_is_credited_once_however_often_it_is_pushed() {
     world.stop().await;
 }
 
-// A14, A27. Goal: a stranger submitting the authorisation first changes nothing. Method: submit it before our lane does.
+// A14, A27. Goal: a stranger submitting the authorisation first changes nothing. Method: submit it before our
+// lane does.
 #[tokio::test]
 async fn an_authorisation_that_a_stranger_submits_is_credited_all_the_same() {
     let world = World::start().await;
@@ -88,8 +89,8 @@ async fn an_authorisation_that_a_stranger_submits_is_credited_all_the_same() {
     world.stop().await;
 }
 
-// A12, A16, B19. Goal: failure and expiry are what the chain shows, on the chain's time. Method: an empty wallet; then
-// our clock past the window with the chain's before it; then the chain's past it as well.
+// A12, A16, B19. Goal: failure and expiry are what the chain shows, on the chain's time. Method: an empty
+// wallet; then our clock past the window with the chain's before it; then the chain's past it as well.
 #[tokio::test]
 async fn only_the_chain_says_that_a_payment_failed_or_expired() {
     let world = World::start().await;

@@ -52,7 +52,8 @@ fn wrong_lane() -> ActorError {
     Problem::new(Code::Internal, "this lane does not do that").into()
 }
 
-/// Sends what was signed for this intent before; signs only when there is nothing that can still be mined, or was.
+/// Sends what was signed for this intent before; signs only when there is nothing that can still be mined, or
+/// was.
 async fn once(deps: &Arc<Deps>, state: &mut LaneState, job: Job) -> Result<Reply, ActorError> {
     let attempts = deps.store.chain_txs_of_intent(job.intent()).await?;
     if let Some(live) = attempts.iter().rfind(|attempt| attempt.open()) {
@@ -130,7 +131,8 @@ pub(super) async fn sign(deps: &Deps, state: &LaneState, what: Signing) -> Resul
     })
 }
 
-/// Commits nonce, bytes and the job's own move together. False when the job no longer needs them: nothing was written.
+/// Commits nonce, bytes and the job's own move together. False when the job no longer needs them: nothing was
+/// written.
 async fn intend(deps: &Deps, state: &LaneState, job: &Job, new: &NewChainTx) -> Result<bool, ActorError> {
     let now = deps.clock.now();
     let mut tx = deps.store.fenced(&state.fence).await?;

@@ -16,7 +16,8 @@ pub enum Request {
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Reply {
-    /// The bytes are durable and were offered to the chain at least once, or mined. Not evidence of anything else.
+    /// The bytes are durable and were offered to the chain at least once, or mined. Not evidence of anything
+    /// else.
     Sent { tx_hash: String },
     /// The transaction would revert now, so nothing was signed; the text is the token's.
     Refused { reason: String },

@@ -1,11 +1,13 @@
 //! Owns a fee-payer lane: one address on one network, one signer, one nonce sequence.
 //!
-//! **Order of writes.** Simulate; sign with the next nonce; commit nonce, bytes and the payment's move to `settling` in
-//! one fenced transaction; broadcast; note that it was sent. A crash anywhere leaves either nothing, or bytes that the
-//! next keeper sends again unchanged (A28). Two keepers cannot both take a nonce, because only the newest fence commits.
+//! **Order of writes.** Simulate; sign with the next nonce; commit nonce, bytes and the payment's move to
+//! `settling` in one fenced transaction; broadcast; note that it was sent. A crash anywhere leaves either
+//! nothing, or bytes that the next keeper sends again unchanged (A28). Two keepers cannot both take a nonce,
+//! because only the newest fence commits.
 //!
-//! **A nonce is never abandoned.** What does not get mined is bid up under its own nonce; what would only revert is
-//! replaced, at that nonce, by a transfer of nothing to ourselves, so that later transactions are not blocked (A32, B21).
+//! **A nonce is never abandoned.** What does not get mined is bid up under its own nonce; what would only
+//! revert is replaced, at that nonce, by a transfer of nothing to ourselves, so that later transactions are
+//! not blocked (A32, B21).
 //!
 //! **What it does not know**: whether a payment happened. That is read from sightings, by the payment actor.
 

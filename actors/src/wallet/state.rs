@@ -32,7 +32,8 @@ pub struct LaneState {
 }
 
 impl LaneState {
-    /// Makes the row of a new lane, beginning where the chain says, and jumps over nonces that were used without us.
+    /// Makes the row of a new lane, beginning where the chain says, and jumps over nonces that were used
+    /// without us.
     pub async fn load(deps: &Arc<Deps>, id: LaneId, fence: Fence) -> Result<Self, ActorError> {
         let (_, network, role) = lanes(deps).into_iter().find(|lane| lane.0 == id).ok_or_else(|| {
             Problem::new(Code::ResourceNotFound, format!("no signer of this server has the lane {id}"))

@@ -27,7 +27,8 @@ const GAPS_MAX: i64 = 32;
 const RESEND_AFTER: TimeDelta = TimeDelta::seconds(4);
 /// A higher bid is made after this: some ten blocks of Base.
 const BUMP_AFTER: TimeDelta = TimeDelta::seconds(20);
-/// How far from the front of the lane bids are raised: those behind wait for the front, not for a better price.
+/// How far from the front of the lane bids are raised: those behind wait for the front, not for a better
+/// price.
 const BUMP_NONCES_MAX: i64 = 8;
 /// Bids per intent. Each is an eighth above the last, so this is some four times the first.
 const ATTEMPTS_MAX: i32 = 12;
@@ -66,7 +67,8 @@ pub(super) async fn on_step(deps: &Arc<Deps>, state: &mut LaneState) -> Result<R
     Ok(Reply::Done)
 }
 
-/// The chain does not show these nonces as used (any more): what was mined there fell out with a reorganisation.
+/// The chain does not show these nonces as used (any more): what was mined there fell out with a
+/// reorganisation.
 async fn reopen(deps: &Deps, state: &LaneState, used: i64) -> Result<(), ActorError> {
     let mut tx = deps.store.fenced(&state.fence).await?;
     let reopened = chain_txs_reopened(&mut tx, state.id, used).await?;
@@ -147,7 +149,8 @@ async fn push(deps: &Deps, state: &LaneState, attempts: &[ChainTxRow], used: i64
     Ok(())
 }
 
-/// The same effect under the same nonce for a higher bid; nothing at all, when the effect would only revert by now.
+/// The same effect under the same nonce for a higher bid; nothing at all, when the effect would only revert
+/// by now.
 async fn bump(deps: &Deps, state: &LaneState, newest: &ChainTxRow) -> Result<(), ActorError> {
     let (purpose, effect, gas_limit) = again(deps, state, newest).await?;
     let last =

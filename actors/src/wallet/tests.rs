@@ -46,8 +46,8 @@ async fn a_superseded_lane_cannot_reserve_a_nonce() {
     world.stop().await;
 }
 
-// A28, A32. Goal: what was intended is sent, unchanged, by whoever comes next. Method: lose the broadcast, end the node,
-// start another.
+// A28, A32. Goal: what was intended is sent, unchanged, by whoever comes next. Method: lose the broadcast,
+// end the node, start another.
 #[tokio::test]
 async fn a_crash_between_intended_and_sent_sends_the_same_bytes() {
     let world = World::start().await;
@@ -85,8 +85,9 @@ async fn empty(world: &World, payer: u8, nonce: u64) {
     world.chain.send_raw(&signed.raw).await.unwrap();
 }
 
-// B21, A12, A32. Goal: a nonce is bid up while its effect still works, and filled with nothing when it does not; the
-// next one is not blocked. Method: let the node forget what it took, and let the second payer empty its wallet.
+// B21, A12, A32. Goal: a nonce is bid up while its effect still works, and filled with nothing when it does
+// not; the next one is not blocked. Method: let the node forget what it took, and let the second payer empty
+// its wallet.
 #[tokio::test]
 async fn a_stuck_nonce_is_bid_up_or_cancelled_and_never_skipped() {
     let world = World::start().await;

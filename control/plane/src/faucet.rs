@@ -61,7 +61,8 @@ impl Plane {
         let deps = self.deps();
         let id = deps.entropy.uuid();
         let new = NewDrip { id, wallet, client_ip: caller.client_ip.clone(), amount: DRIP };
-        // Whoever is on this machine can read the faucet's key anyway: a limit would only stop tests and benches.
+        // Whoever is on this machine can read the faucet's key anyway: a limit would only stop tests and
+        // benches.
         let local = caller.client_ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let ip_hourly_max = if local { None } else { Some(CLIENT_HOURLY_MAX) };
         let limits = DripLimits { wallet_rest: WALLET_REST, ip_hourly_max };

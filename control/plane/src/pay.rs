@@ -1,8 +1,9 @@
-//! Paying for one request with x402: the challenge, the check of what is presented, and the wait for the chain.
+//! Paying for one request with x402: the challenge, the check of what is presented, and the wait for the
+//! chain.
 //!
-//! Nothing is credited here. A request inserts its payment (one row per authorisation, however often and wherever the
-//! same proof is presented), wakes the payment's actor, and waits for the row; whoever comes with the same proof waits
-//! for the same row and gets the same answer (A01, A02).
+//! Nothing is credited here. A request inserts its payment (one row per authorisation, however often and
+//! wherever the same proof is presented), wakes the payment's actor, and waits for the row; whoever comes
+//! with the same proof waits for the same row and gets the same answer (A01, A02).
 
 mod challenge;
 
@@ -65,8 +66,9 @@ impl Plane {
     /// Takes the payment of a request, or says how to pay.
     ///
     /// # Errors
-    /// `PAYMENT_REQUIRED` with a challenge; `PAYMENT_INVALID` or `INSUFFICIENT_FUNDS` with the reason and a challenge;
-    /// `PAYMENT_MALFORMED`; `PAYMENT_REUSED`; `PAYMENT_PENDING` while the outcome is open; `CHAIN_UNAVAILABLE`.
+    /// `PAYMENT_REQUIRED` with a challenge; `PAYMENT_INVALID` or `INSUFFICIENT_FUNDS` with the reason and a
+    /// challenge; `PAYMENT_MALFORMED`; `PAYMENT_REUSED`; `PAYMENT_PENDING` while the outcome is open;
+    /// `CHAIN_UNAVAILABLE`.
     ///
     /// # Source
     /// Wire contract 01 sections 3.2 to 3.6.
@@ -103,8 +105,8 @@ impl Plane {
         Ok(Challenge::new(url, what.description.clone(), offers))
     }
 
-    /// Asked again without a proof, while an earlier payment for the same is open: that one is waited for, so that a
-    /// client that simply runs again does not pay twice (A09).
+    /// Asked again without a proof, while an earlier payment for the same is open: that one is waited for, so
+    /// that a client that simply runs again does not pay twice (A09).
     async fn pay_unpaid(&self, what: &PayFor, challenge: &Challenge) -> Result<Paid, Problem> {
         let open =
             self.deps().store.payment_unfinished_for(what.account, what.product, &what.product_key).await;
@@ -184,8 +186,8 @@ impl Plane {
         }
     }
 
-    /// The authorisation is used: by the same proof on another connection, by a stranger who submitted it first, or to
-    /// no benefit of ours.
+    /// The authorisation is used: by the same proof on another connection, by a stranger who submitted it
+    /// first, or to no benefit of ours.
     async fn used_already(
         &self,
         challenge: &Challenge,
@@ -214,7 +216,8 @@ impl Plane {
         self.deps().store.payment_by_authorisation(&key_of(presented)).await.map_err(unavailable)
     }
 
-    /// Makes the payment durable and wakes its actor. Of all who present the same proof at once, one inserts it.
+    /// Makes the payment durable and wakes its actor. Of all who present the same proof at once, one inserts
+    /// it.
     async fn payment_accept(
         &self,
         caller: &Caller,
@@ -332,8 +335,8 @@ fn key_of(presented: &Presented) -> AuthorisationKey {
     }
 }
 
-/// Only the path says what is paid for: this server may be reached by several names, and its name may change between
-/// the challenge and the payment.
+/// Only the path says what is paid for: this server may be reached by several names, and its name may change
+/// between the challenge and the payment.
 fn path_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.find('/').map_or("/", |at| &rest[at..])

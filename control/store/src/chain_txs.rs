@@ -1,9 +1,9 @@
 //! Fee-payer lanes and the signed transactions we send.
 //!
-//! A nonce and the bytes that use it are committed together, before anything is broadcast: whoever comes after a crash
-//! sends the same bytes. A fee bump, or a cancellation, is another attempt at the same nonce, so of all attempts at most
-//! one is ever mined. An intent (a payment, a faucet drip) takes a second nonce only when its first one is used up by
-//! something else.
+//! A nonce and the bytes that use it are committed together, before anything is broadcast: whoever comes
+//! after a crash sends the same bytes. A fee bump, or a cancellation, is another attempt at the same nonce,
+//! so of all attempts at most one is ever mined. An intent (a payment, a faucet drip) takes a second nonce
+//! only when its first one is used up by something else.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -150,8 +150,8 @@ pub async fn lane_ensure(
     lane_row(&row)
 }
 
-/// Takes the lane's next nonce, or jumps over nonces that something else has used: `next_nonce` goes from `from` to
-/// `to`, which is higher.
+/// Takes the lane's next nonce, or jumps over nonces that something else has used: `next_nonce` goes from
+/// `from` to `to`, which is higher.
 ///
 /// # Errors
 /// `Stale` when `next_nonce` is not `from`: nothing was taken.
@@ -261,8 +261,8 @@ pub async fn chain_txs_replaced(tx: &mut FencedTx, lane: LaneId, nonce: i64) -> 
     Ok(())
 }
 
-/// Takes mined and replaced attempts at nonces from `from_nonce` on up again: the chain no longer shows those nonces as
-/// used, so a reorganisation has dropped them. Answers how many.
+/// Takes mined and replaced attempts at nonces from `from_nonce` on up again: the chain no longer shows those
+/// nonces as used, so a reorganisation has dropped them. Answers how many.
 ///
 /// # Errors
 /// `Db` only.
@@ -283,7 +283,8 @@ macro_rules! select_txs {
     ($tail:literal) => {
         concat!(
             "select id, lane_id, nonce, attempt, purpose, intent, raw, hash, max_fee_wei::text as max_fee_wei,
-               priority_fee_wei::text as priority_fee_wei, gas_limit, state, succeeded, block_number, created_at, sent_at
+               priority_fee_wei::text as priority_fee_wei, gas_limit, state, succeeded, block_number,
+               created_at, sent_at
              from chain_txs ",
             $tail
         )

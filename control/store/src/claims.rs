@@ -31,8 +31,9 @@ pub enum Claimed {
 }
 
 impl Store {
-    /// Claims an entity for `node`: at once when it is free, given back, ours, or held by a node whose heartbeat has
-    /// lapsed. An own earlier claim is superseded too, so an earlier incarnation here is fenced off.
+    /// Claims an entity for `node`: at once when it is free, given back, ours, or held by a node whose
+    /// heartbeat has lapsed. An own earlier claim is superseded too, so an earlier incarnation here is fenced
+    /// off.
     ///
     /// Waits for transactions of the previous holder that are under way.
     ///

@@ -64,7 +64,8 @@ impl<T> During<T> for Result<T, sqlx::Error> {
     }
 }
 
-/// The same for sea-orm's list queries. A trait of its own, so that `?` in a closure has one error type to infer.
+/// The same for sea-orm's list queries. A trait of its own, so that `?` in a closure has one error type to
+/// infer.
 pub(crate) trait ListDuring<T> {
     fn during_list(self, what: &'static str) -> Result<T, StoreError>;
 }

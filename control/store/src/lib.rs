@@ -1,10 +1,11 @@
 //! The only SQL on the control database.
 //!
-//! sqlx writes; sea-orm reads lists. A function never commits a transaction that it was given. Mutations of a row that
-//! an actor owns take [`FencedTx`], which only the newest claim holder can be given; other mutations take [`Tx`].
+//! sqlx writes; sea-orm reads lists. A function never commits a transaction that it was given. Mutations of a
+//! row that an actor owns take [`FencedTx`], which only the newest claim holder can be given; other mutations
+//! take [`Tx`].
 //!
-//! **Lock order**, for everybody: claims, then accounts, leases, payments, projects, deploy rows, names, and last the
-//! ledger accounts in id order.
+//! **Lock order**, for everybody: claims, then accounts, leases, payments, projects, deploy rows, names, and
+//! last the ledger accounts in id order.
 
 pub mod accounts;
 pub mod cells;
@@ -52,7 +53,8 @@ impl Store {
     /// # Errors
     /// `Db` when the address is wrong or the server does not answer.
     pub async fn connect(url: &str, connections_max: u32) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = url.parse::<PgConnectOptions>().during("read the database address")?;
+        let options: PgConnectOptions =
+            url.parse::<PgConnectOptions>().during("read the database address")?;
         let options =
             options.options([("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")]);
         let pool = PgPoolOptions::new()

@@ -22,8 +22,8 @@ impl Store {
 }
 
 impl Hints {
-    /// Waits for the next hint. `None` says that the connection was lost and hints may have been missed: reread
-    /// everything.
+    /// Waits for the next hint. `None` says that the connection was lost and hints may have been missed:
+    /// reread everything.
     ///
     /// # Errors
     /// `Db` when reconnecting fails.

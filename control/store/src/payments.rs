@@ -1,8 +1,9 @@
 //! x402 payments: one row per authorisation, moved by compare-and-set.
 //!
-//! A payment is verified, then settling once signed bytes for it are durable, then credited by the lease actor when a
-//! canonical sighting of its authorisation shows that the money is ours. `failed` and `expired` are what the chain has
-//! shown; a sighting that appears later all the same (after a reorganisation) takes the payment up again.
+//! A payment is verified, then settling once signed bytes for it are durable, then credited by the lease
+//! actor when a canonical sighting of its authorisation shows that the money is ours. `failed` and `expired`
+//! are what the chain has shown; a sighting that appears later all the same (after a reorganisation) takes
+//! the payment up again.
 
 mod read;
 
@@ -160,8 +161,9 @@ pub async fn payment_insert(tx: &mut Tx, new: &NewPayment, now: DateTime<Utc>) -
     Ok(done.rows_affected() == 1)
 }
 
-/// Locks a payment, and with it the canonical sighting that pays for it, if there is one: until this transaction ends
-/// the watcher cannot take the sighting away. Call it before anything is posted, to keep the lock order.
+/// Locks a payment, and with it the canonical sighting that pays for it, if there is one: until this
+/// transaction ends the watcher cannot take the sighting away. Call it before anything is posted, to keep the
+/// lock order.
 ///
 /// # Errors
 /// `NotFound`.
@@ -171,11 +173,13 @@ pub async fn payment_locked(tx: &mut Tx, id: PaymentId) -> Result<PaymentRow, St
     Ok(row)
 }
 
-/// Marks a verified or settling payment as credited, with the answer that every repeat gets, and records where its
-/// money was seen. The caller has locked it with [`payment_locked`] and posts its transfers in the same transaction.
+/// Marks a verified or settling payment as credited, with the answer that every repeat gets, and records
+/// where its money was seen. The caller has locked it with [`payment_locked`] and posts its transfers in the
+/// same transaction.
 ///
 /// # Errors
-/// `Stale` when it is neither verified nor settling, or when no canonical sighting pays for it: nothing was written.
+/// `Stale` when it is neither verified nor settling, or when no canonical sighting pays for it: nothing was
+/// written.
 pub async fn payment_credited(
     tx: &mut Tx,
     id: PaymentId,
@@ -204,8 +208,8 @@ pub async fn payment_credited(
     Ok(seen)
 }
 
-/// Takes a credit back after a reorganisation: credited to settling. The transfers that undo it are the caller's, in
-/// the same transaction.
+/// Takes a credit back after a reorganisation: credited to settling. The transfers that undo it are the
+/// caller's, in the same transaction.
 ///
 /// # Errors
 /// `Stale` when it is not credited, or its money is canonical after all: nothing was written.
@@ -254,7 +258,8 @@ pub async fn payment_moved(
     exactly_one(done.rows_affected())
 }
 
-/// Records that the authorisation was mined in another block than the one it was credited from (B01). Idempotent.
+/// Records that the authorisation was mined in another block than the one it was credited from (B01).
+/// Idempotent.
 ///
 /// # Errors
 /// `Stale` when the payment is not credited.

@@ -310,7 +310,8 @@ impl Store {
     /// # Errors
     /// `Db` only.
     pub async fn requests_expire(&self, now: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
-        // A little late: a request that was verified just before its nonce expired may still be on its way here.
+        // A little late: a request that was verified just before its nonce expired may still be on its way
+        // here.
         let before = now - TimeDelta::minutes(5);
         let nonces = sqlx::query(
             "delete from siwx_nonces where (wallet, nonce) in

@@ -30,8 +30,8 @@ impl MasterKey {
         Self(bytes)
     }
 
-    /// 256 bits that only the holder of the key can name again, as 64 hex digits. `label` says what they are for, such
-    /// as `slot/p0007/api/1`; the same label always gives the same bits.
+    /// 256 bits that only the holder of the key can name again, as 64 hex digits. `label` says what they are
+    /// for, such as `slot/p0007/api/1`; the same label always gives the same bits.
     pub fn derive(&self, label: &str) -> String {
         let mut mac =
             <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&self.0).expect("HMAC takes any key length");

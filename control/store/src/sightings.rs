@@ -62,8 +62,8 @@ pub struct SightingRow {
 }
 
 impl SightingRow {
-    /// Its name in the ledger (source `sighting`): one log of one block, and the turn, because a block that comes back
-    /// after a reorganisation brings the same logs.
+    /// Its name in the ledger (source `sighting`): one log of one block, and the turn, because a block that
+    /// comes back after a reorganisation brings the same logs.
     pub fn source_id(&self) -> String {
         format!("{}/0x{}/{}/#{}", self.network, hex::encode(self.block_hash), self.log_index, self.turn)
     }
@@ -154,7 +154,8 @@ pub async fn cursor_halted(
     Ok(())
 }
 
-/// Takes every block above `ancestor` out of the canonical chain and answers the sightings that left with them.
+/// Takes every block above `ancestor` out of the canonical chain and answers the sightings that left with
+/// them.
 ///
 /// # Errors
 /// `Db` only.
@@ -213,8 +214,8 @@ pub async fn blocks_insert(
     Ok(())
 }
 
-/// Stores what was seen. Seeing the same log again changes nothing, except that a block which came back makes its
-/// sightings canonical again (B01). Answers those that became canonical now.
+/// Stores what was seen. Seeing the same log again changes nothing, except that a block which came back makes
+/// its sightings canonical again (B01). Answers those that became canonical now.
 ///
 /// # Errors
 /// `Constraint` when another sighting of the same authorisation is canonical: the chain cannot show that.
@@ -255,7 +256,8 @@ pub async fn sightings_insert(
     found.iter().map(sighting_row).collect()
 }
 
-/// The payments that sightings pay for, one answer each in their order; none where no such proof was ever presented.
+/// The payments that sightings pay for, one answer each in their order; none where no such proof was ever
+/// presented.
 ///
 /// # Errors
 /// `Db` only.

@@ -9,7 +9,8 @@ pub struct Tx {
     inner: Transaction<'static, Postgres>,
 }
 
-/// A transaction of the newest holder of one or more claims. There is no other way to write a row an actor owns.
+/// A transaction of the newest holder of one or more claims. There is no other way to write a row an actor
+/// owns.
 pub struct FencedTx {
     tx: Tx,
 }
@@ -38,8 +39,8 @@ impl Store {
         let mut ordered: Vec<&Fence> = fences.iter().collect();
         ordered.sort_by_key(|fence| (fence.kind, fence.entity));
         for fence in ordered {
-            // The shared lock makes a rival's claim wait for this transaction, so none of our writes can commit
-            // after the epoch has moved.
+            // The shared lock makes a rival's claim wait for this transaction, so none of our writes can
+            // commit after the epoch has moved.
             sqlx::query(
                 "select 1 from claims where kind = $1 and entity = $2 and epoch = $3 and held for share",
             )

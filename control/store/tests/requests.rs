@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-#[expect(dead_code, reason = "shared with the ledger's tests, which use the rest")]
 mod common;
 
 use chrono::TimeDelta;
@@ -11,7 +10,8 @@ use serde_json::json;
 use store::requests::{Begun, DripInsert, DripLimits, IdempotencyKey, NewDrip, NonceUse, drip_insert};
 use types::{Entropy, OsEntropy, UsdMicros};
 
-// Contract 01, open question 4. Goal: of many uses of a nonce at once one is first, and only the same request repeats it.
+// Contract 01, open question 4. Goal: of many uses of a nonce at once one is first, and only the same request
+// repeats it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_nonce_is_first_once_and_then_only_the_same_request() {
     let db = Db::fresh().await;

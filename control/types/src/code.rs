@@ -1,7 +1,10 @@
 //! The one table of what clients branch on. `docs/errors.md` is made from it.
 
 macro_rules! codes {
-    ($($name:ident, $wire:literal, $status:literal, $category:literal, $retry:literal, $action:literal, $advice:literal;)*) => {
+    ($(
+        $name:ident, $wire:literal, $status:literal, $category:literal, $retry:literal, $action:literal,
+        $advice:literal;
+    )*) => {
         /// A failure that a client can act on.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code { $(#[doc = $advice] $name),* }

@@ -1,5 +1,5 @@
-//! The list of ids. Each is a UUIDv7 shown as `<prefix>_<32 lower-case hex digits>`, which is URL-safe and sorts by
-//! the time it was made.
+//! The list of ids. Each is a UUIDv7 shown as `<prefix>_<32 lower-case hex digits>`, which is URL-safe and
+//! sorts by the time it was made.
 
 use crate::Entropy;
 

@@ -39,8 +39,8 @@ impl Lifecycle {
     }
 }
 
-/// The state of everything an account owns. An account that never had a lease is `Purged`-proof: it owns nothing,
-/// so callers treat `None` as "no tier" before they ask here.
+/// The state of everything an account owns. An account that never had a lease is `Purged`-proof: it owns
+/// nothing, so callers treat `None` as "no tier" before they ask here.
 pub fn lifecycle(lease_ends_at: DateTime<Utc>, pinned: bool, now: DateTime<Utc>) -> Lifecycle {
     if pinned || now < lease_ends_at {
         return Lifecycle::Active;

@@ -32,7 +32,8 @@ impl UsdMicros {
         self.0.checked_sub(other.0).map(Self).ok_or(MoneyError::Overflow)
     }
 
-    /// Reads the decimal string of base units that x402 carries: digits only, no sign, exponent, space or leading zero.
+    /// Reads the decimal string of base units that x402 carries: digits only, no sign, exponent, space or
+    /// leading zero.
     ///
     /// # Errors
     /// `NotDecimal` for any other spelling, `Overflow` past 2^63.

@@ -43,7 +43,8 @@ pub struct Problem {
     pub mutation: Mutation,
     /// Free facts about this failure, shown as `details`.
     pub details: Map<String, Value>,
-    /// Fields that clients read at the top level (`retry_after`, `lifecycle_state`, `x402`, `phase`, `resource`).
+    /// Fields that clients read at the top level (`retry_after`, `lifecycle_state`, `x402`, `phase`,
+    /// `resource`).
     pub extra: Map<String, Value>,
     /// The x402 challenge, already encoded, for the `PAYMENT-REQUIRED` header.
     pub payment_required: Option<String>,

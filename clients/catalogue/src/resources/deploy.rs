@@ -62,7 +62,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ],
         summary: "Plan a release.",
         doc: "Says what would change and which content is missing. Nothing goes live before the commit.",
-        success: 201,
+        success: 200,
         ..Operation::CHANGE
     },
     Operation {

@@ -37,8 +37,8 @@ impl Challenge {
         self.problem(Code::PaymentRequired, "Payment required", "Payment required")
     }
 
-    /// Something was presented and refused; `reason` is a facilitator's word. Clients pay once and then show this answer,
-    /// so the reason stands in the body and in the header (contract 01 section 3.4).
+    /// Something was presented and refused; `reason` is a facilitator's word. Clients pay once and then show
+    /// this answer, so the reason stands in the body and in the header (contract 01 section 3.4).
     pub fn refused(&self, code: Code, reason: &str, message: &str) -> Problem {
         self.problem(code, reason, message).detail("reason", reason)
     }
@@ -56,8 +56,8 @@ impl Challenge {
             .detail("payment_state", row.state.as_str())
     }
 
-    /// The version 2 challenge in the header and under `x402`, the version 1 challenge in the body. Published clients
-    /// fail on a version 1 body only where the header is missing (contract 01 section 3.6).
+    /// The version 2 challenge in the header and under `x402`, the version 1 challenge in the body. Published
+    /// clients fail on a version 1 body only where the header is missing (contract 01 section 3.6).
     fn problem(&self, code: Code, error: &str, message: &str) -> Problem {
         let v2 = PaymentRequired::new(self.resource.clone(), &self.offers, error);
         let v1 = PaymentRequired::new_v1(&self.resource, &self.offers, error);

@@ -8,7 +8,7 @@ pub(super) const QUERIES: [(&str, &str); 8] = [
           p.amount_micros)
          from payments p where p.state = 'credited' and not exists (
            select from ledger_transfers t where t.source = 'x402' and t.amount = p.amount_micros
-             and t.source_id = p.network || '/' || p.asset || '/' || p.payer || '/0x' 
+             and t.source_id = p.network || '/' || p.asset || '/' || p.payer || '/0x'
                || encode(p.nonce, 'hex') || '/#' || p.credits
              and not exists (select from ledger_transfers r where r.reverses = t.id)) limit 1000",
     ),
@@ -28,10 +28,12 @@ pub(super) const QUERIES: [(&str, &str); 8] = [
         "sighting",
         "with seen as (
            select s.*,
-             s.network || '/0x' || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn as name,
+             s.network || '/0x' || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn
+               as name,
              p.id as payment, p.state, p.credits
            from sightings s left join payments p on p.network = s.network and p.asset = s.asset
-             and p.payer = s.payer and p.nonce = s.nonce and p.pay_to = s.pay_to and p.amount_micros = s.amount_micros
+             and p.payer = s.payer and p.nonce = s.nonce and p.pay_to = s.pay_to
+             and p.amount_micros = s.amount_micros
            where s.canonical),
          booked as (
            select seen.*,

@@ -19,8 +19,8 @@ macro_rules! select_sightings {
     };
 }
 
-/// Locks and reads the canonical sighting that pays for a payment: its authorisation, to its payee, of its amount. The
-/// same nonce may have been signed twice for different money, so the nonce alone proves nothing.
+/// Locks and reads the canonical sighting that pays for a payment: its authorisation, to its payee, of its
+/// amount. The same nonce may have been signed twice for different money, so the nonce alone proves nothing.
 ///
 /// # Errors
 /// `Db` only.
@@ -127,7 +127,8 @@ impl Store {
         row.as_ref().map(sighting_row).transpose()
     }
 
-    /// Canonical sightings of a chain in chain order, from `(block, log index)` on: for the books, page by page.
+    /// Canonical sightings of a chain in chain order, from `(block, log index)` on: for the books, page by
+    /// page.
     ///
     /// # Errors
     /// `Db` and `Corrupt` only.
