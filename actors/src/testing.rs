@@ -5,7 +5,7 @@ mod postgres;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use chain::asset::usdc;
@@ -42,13 +42,41 @@ pub struct World {
     /// Blocks that watchers retain.
     retained: u64,
     nonce: AtomicU8,
-    _server: Postgres,
+    server: Postgres,
 }
 
 /// One `run402d`, as far as actors go.
 pub struct Node {
     pub deps: Arc<Deps>,
     started: Option<Started>,
+}
+
+/// Where a keeper is made to panic: before its handler, or after it and before its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Before,
+    After,
+}
+
+static PANICS: Mutex<Vec<(NodeId, &'static str, Place)>> = Mutex::new(Vec::new());
+
+/// The next keeper of `kind` on `node` that comes to `place` panics, once.
+pub fn panic_once(node: NodeId, kind: &'static str, place: Place) {
+    PANICS.lock().unwrap().push((node, kind, place));
+}
+
+/// Whether every ordered panic has happened.
+pub fn all_panicked() -> bool {
+    PANICS.lock().unwrap().is_empty()
+}
+
+pub fn panic_point(node: NodeId, kind: &'static str, place: Place) {
+    let mut panics = PANICS.lock().unwrap();
+    if let Some(at) = panics.iter().position(|panic| *panic == (node, kind, place)) {
+        panics.remove(at);
+        drop(panics);
+        panic!("ordered by the test: {kind} {place:?}");
+    }
 }
 
 /// Forwards to nowhere: each test says which node it asks.
@@ -86,7 +114,7 @@ impl World {
             payee: Wallet([0xee; 20]),
             retained,
             nonce: AtomicU8::new(1),
-            _server: server,
+            server,
         }
     }
 
@@ -175,6 +203,11 @@ impl World {
         assert!(payment_insert(&mut tx, &new, self.now()).await.unwrap());
         tx.commit().await.unwrap();
         self.store.payment_fetch(new.id).await.unwrap()
+    }
+
+    /// The control database, for tests that break it.
+    pub fn database_url(&self) -> String {
+        self.server.url("postgres")
     }
 
     pub fn now(&self) -> DateTime<Utc> {

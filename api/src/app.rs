@@ -88,7 +88,10 @@ fn api_layers(router: Router, config: &ApiConfig) -> Router {
 
 /// Chooses before routing, because a path of a site may look like one of ours.
 async fn by_host(State(front): State<Front>, mut request: Request) -> Response {
-    let host = extract::host(request.uri(), request.headers());
+    let host = match extract::host(request.uri(), request.headers()) {
+        Ok(host) => host,
+        Err(refused) => return refused.into_response(),
+    };
     let router = if host.is_some_and(|host| front.plane.is_site_host(&host)) {
         front.sites
     } else {

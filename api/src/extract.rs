@@ -138,11 +138,28 @@ fn client_ip(parts: &Parts, trust_forwarded_for: bool) -> String {
     trust_forwarded_for.then(forwarded).flatten().or_else(peer).unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// The request's host with its port, from the header or (HTTP/2) the target.
-pub(crate) fn host(parts_uri: &http::Uri, headers: &HeaderMap) -> Option<String> {
-    headers
-        .get(header::HOST)
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned)
-        .or_else(|| parts_uri.authority().map(|authority| authority.as_str().to_owned()))
+/// The request's host with its port, from the header or the target.
+///
+/// # Errors
+/// `BAD_REQUEST` when the request names two hosts, or none that is text: a proxy before us could have chosen
+/// the other one, and kept our answer under its name.
+pub(crate) fn host(uri: &http::Uri, headers: &HeaderMap) -> Result<Option<String>, ApiProblem> {
+    let bad = |why: &str| ApiProblem::new(Code::BadRequest, format!("the request {why}"));
+    let mut named = headers.get_all(header::HOST).iter();
+    let first = named.next().map(|value| value.to_str().map_err(|_| bad("names a host that is no text")));
+    let first = first.transpose()?;
+    if named.next().is_some() {
+        return Err(bad("has two Host headers"));
+    }
+    let is_host = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]".contains(&b));
+    if first.is_some_and(|host| !is_host(host)) {
+        return Err(bad("names a host that can be none"));
+    }
+    let target = uri.authority().map(http::uri::Authority::as_str);
+    match (first, target) {
+        (Some(first), Some(target)) if !first.eq_ignore_ascii_case(target) => {
+            Err(bad("names one host in its target and another in its header"))
+        }
+        (first, target) => Ok(first.or(target).map(str::to_owned)),
+    }
 }

@@ -11,6 +11,8 @@ use types::{Code, Mutation, Problem, TraceId};
 
 /// Clients look for the challenge here, and nowhere else.
 const PAYMENT_REQUIRED: HeaderName = HeaderName::from_static("payment-required");
+/// What became of a payment, also of one that was refused.
+const PAYMENT_RESPONSE: HeaderName = HeaderName::from_static("payment-response");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 /// What a framework's own refusal may say.
 const FOREIGN_BYTES_MAX: usize = 2048;
@@ -118,8 +120,12 @@ fn enveloped(mut response: Response, problem: &Problem, asked: &Asked) -> Respon
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, JSON);
-    if let Some(challenge) = problem.payment_required.as_deref().and_then(|c| HeaderValue::from_str(c).ok()) {
-        headers.insert(PAYMENT_REQUIRED, challenge);
+    for (name, text) in
+        [(PAYMENT_REQUIRED, &problem.payment_required), (PAYMENT_RESPONSE, &problem.payment_response)]
+    {
+        if let Some(value) = text.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(name, value);
+        }
     }
     if let Some(secs) = body.get("retry_after").and_then(Value::as_f64) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(secs.ceil() as u64));
@@ -226,9 +232,11 @@ mod tests {
     async fn the_challenge_and_the_wait_are_headers_too() {
         let mut problem = Problem::new(Code::PaymentRequired, "pay").extra("retry_after", 1.2);
         problem.payment_required = Some("e30=".into());
+        problem.payment_response = Some("e31=".into());
         let answer = render(ApiProblem::from(problem).into_response(), &asked(Method::POST)).await;
         assert_eq!(answer.status(), 402);
         assert_eq!(answer.headers()["payment-required"], "e30=");
+        assert_eq!(answer.headers()["payment-response"], "e31=");
         assert_eq!(answer.headers()["retry-after"], "2");
         assert_eq!(answer.headers()["content-type"], "application/json; charset=utf-8");
         let unsigned = Problem::new(Code::AuthenticationRequired, "sign in");

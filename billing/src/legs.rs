@@ -21,6 +21,8 @@ pub const REFUND: &str = "refund";
 pub const WRITE_OFF: &str = "write_off";
 /// Money seen on a chain that nobody had claimed: posted by the watcher.
 pub const SIGHTING: &str = "sighting";
+/// In a deposit's metadata: the name of the sighting whose money it drew from suspense.
+pub const DRAWN: &str = "drawn";
 /// The revenue account of tiers.
 pub const TIER: &str = "tier";
 
@@ -41,13 +43,18 @@ pub struct Deposit<'a> {
 pub fn deposit(of: &Deposit<'_>) -> Vec<NewTransfer> {
     let currency = Currency::of(of.network);
     // Drawn from suspense when the watcher put it there, so that undoing the credit puts it back there.
-    let from = match of.suspended.filter(|t| t.reversed_by.is_none()) {
+    let suspended = of.suspended.filter(|t| t.reversed_by.is_none());
+    let from = match suspended {
         Some(suspended) => suspended.credit.clone(),
         None => AccountRef::x402_clearing(of.network),
     };
     let sides = (from, AccountRef::customer(of.account, currency));
     let name = |source| (source, of.source_id.clone());
-    let arrive = NewTransfer::post(name(X402), sides, of.amount, "x402_payment");
+    let mut arrive = NewTransfer::post(name(X402), sides, of.amount, "x402_payment");
+    if let Some(suspended) = suspended {
+        // All that a network has in suspense is one balance: only this name says whose money was drawn.
+        arrive.metadata = serde_json::json!({ DRAWN: suspended.source_id });
+    }
     let expose = NewTransfer::post(name(EXPOSURE), AccountRef::exposure(of.network), of.amount, "exposed");
     vec![arrive.referring_to("payment", of.payment), expose.referring_to("payment", of.payment)]
 }

@@ -101,6 +101,14 @@ impl PriceTable {
         self
     }
 
+    /// One tier at another price. What was offered before is still charged as it was signed.
+    pub fn at_price(mut self, tier: Tier, price: UsdMicros) -> Self {
+        for offer in self.offers.iter_mut().filter(|offer| offer.tier == tier) {
+            offer.price = price;
+        }
+        self
+    }
+
     /// Only networks that this server can take payments on; the order stays.
     pub fn only_networks(mut self, known: impl Fn(Network) -> bool) -> Self {
         for offer in &mut self.offers {
@@ -199,6 +207,9 @@ mod tests {
         assert_eq!(table.offer(Tier::Prototype).networks, [Network::BaseSepolia, Network::Base]);
         assert!(!table.offer(Tier::Hobby).takes_test_money() && !table.offer(Tier::Team).takes_test_money());
         assert!(!table.test_money_only());
+        let dearer = table.clone().at_price(Tier::Hobby, UsdMicros(6_000_000));
+        assert_eq!(dearer.price(Tier::Hobby), UsdMicros(6_000_000));
+        assert_eq!(dearer.price(Tier::Team), table.price(Tier::Team));
         let lab = PriceTable::lab();
         assert!(lab.test_money_only());
         assert!(lab.offers().iter().all(|o| o.networks == [Network::BaseSepolia]));

@@ -3,8 +3,8 @@
 //! - [`siwx`] says who signed a request; [`x402`] reads, checks and simulates a payment. Both are pure but
 //!   for [`x402::verify::simulate`].
 //! - [`rpc::ChainRpc`] is all that watcher and lanes see of a chain: [`alloy_rpc::AlloyRpc`] over HTTP,
-//!   [`fake::FakeChain`] in memory. [`scan`] turns logs into [`scan::Sighting`]s, the only evidence of a
-//!   payment.
+//!   [`quorum::QuorumRpc`] over several nodes, [`fake::FakeChain`] in memory. [`scan`] turns logs into
+//!   [`scan::Sighting`]s, the only evidence of a payment.
 //! - [`lane`] builds and signs transactions with a [`signer::Signer`]; nonces come from the caller's
 //!   durable rows.
 //!
@@ -18,6 +18,7 @@ mod json;
 pub mod keystore;
 pub mod kms;
 pub mod lane;
+pub mod quorum;
 pub mod rpc;
 pub mod scan;
 pub mod signer;

@@ -117,6 +117,9 @@ pub enum RpcError {
     /// Blocks changed between two questions. Ask again.
     #[error("the chain moved during the question")]
     Moved,
+    /// Several nodes are asked, and they contradict one another for longer than the tip of a chain moves (B10).
+    #[error("the chain's RPC nodes contradict one another at block {block}")]
+    Disagreement { block: u64 },
     #[error("the RPC serves chain {found}, not {wanted}")]
     WrongChain { wanted: u64, found: u64 },
     /// The token at the pinned address is missing or signs under another EIP-712 domain (B20).

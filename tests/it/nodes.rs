@@ -6,10 +6,17 @@ use serde_json::{Value, json};
 use tests::{Lab, LabOptions, Server, eventually, fresh_folder, target_binary};
 
 /// A lab whose configuration a second server can use, and that second server.
-async fn two_servers() -> (Lab, Server, String) {
+pub async fn two_servers() -> (Lab, Server, String) {
+    two_servers_with(|config| config).await
+}
+
+/// The same; `change` is made to the second server's configuration.
+pub async fn two_servers_with(change: impl FnOnce(String) -> String) -> (Lab, Server, String) {
     let config = fresh_folder().with_extension("toml");
     let args = vec!["--write-serve-config".to_owned(), config.display().to_string()];
     let lab = Lab::start_with(LabOptions { args, ..LabOptions::default() }).await;
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, change(text)).unwrap();
     let second =
         Server::start(Command::new(target_binary("run402d")).arg("serve").arg("--config").arg(&config)).await;
     // Both have the same public address, as behind a load balancer; here each is spoken to directly.
@@ -20,7 +27,7 @@ async fn two_servers() -> (Lab, Server, String) {
     (lab, second, api)
 }
 
-// E01, A03: the same proof to both servers at the same instant is one grant; either answers for the other's
+// E06, A03: the same proof to both servers at the same instant is one grant; either answers for the other's
 // entities.
 #[tokio::test]
 async fn two_servers_share_the_work_without_a_double_writer() {
@@ -62,7 +69,7 @@ async fn two_servers_share_the_work_without_a_double_writer() {
     lab.assert_books_agree();
 }
 
-// E02: an entity moves when its holder dies, and the old holder's fence is refused.
+// E06: an entity moves when its holder dies, and the old holder's fence is refused.
 #[tokio::test]
 async fn an_entity_moves_to_the_surviving_server_and_the_old_fence_is_refused() {
     let (lab, mut second, api) = two_servers().await;

@@ -1,10 +1,18 @@
 //! x402 at the edge: what is not exactly the offered payment changes nothing.
 
+mod broken;
+mod drift;
+mod flood;
+mod header;
+mod money;
+mod offer;
+mod race;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tests::{Authorization, Lab, Wallet, decode_challenge, eventually};
+use tests::{Answer, Authorization, Lab, Wallet, decode_challenge, eventually};
 
 const ROUTE: &str = "/tiers/v1/prototype";
 
@@ -33,6 +41,31 @@ async fn the_challenge_is_what_published_clients_read() {
     }
 }
 
+/// A payment as a header.
+fn header_of(payment: &Value) -> String {
+    STANDARD.encode(payment.to_string())
+}
+
+/// A request to pay for `path`, to a server of choice.
+fn to_server(lab: &Lab, base: &str, wallet: &Wallet, path: &str) -> reqwest::RequestBuilder {
+    lab.http.post(format!("{base}{path}")).header("sign-in-with-x", wallet.siwx(base, path)).json(&json!({}))
+}
+
+/// A good payment for `path` at the price of now, not presented yet.
+async fn signed_payment(lab: &Lab, wallet: &Wallet, path: &str) -> Value {
+    let (challenge, offer) = lab.challenge(wallet, path).await;
+    wallet.payment(&challenge, &offer, &wallet.authorize(&offer))
+}
+
+async fn count(lab: &Lab, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(&lab.database().await).await.unwrap()
+}
+
+/// The decoded `PAYMENT-RESPONSE`.
+fn receipt(answer: &Answer) -> Value {
+    decode_challenge(answer.headers["payment-response"].to_str().unwrap())
+}
+
 /// Signs after `change`, presents after `alter`, and expects 402 with a reason and no grant.
 async fn refused(
     lab: &Lab,
@@ -55,6 +88,16 @@ async fn refused(
             again["error"].as_str().unwrap().len() > 5,
             "{what}: the reason is in the header too: {again}"
         );
+        // What cannot be read as a payment has no receipt.
+        if answer.headers.contains_key("payment-response") {
+            let receipt = receipt(&answer);
+            assert_eq!(
+                (&receipt["success"], &receipt["errorReason"]),
+                (&json!(false), &again["error"]),
+                "{what}"
+            );
+            assert_eq!(receipt["transaction"], "", "{what}");
+        }
     }
 }
 
@@ -142,6 +185,12 @@ async fn an_empty_wallet_is_told_so() {
     assert_eq!(answer.body["code"], "INSUFFICIENT_FUNDS");
     let again = decode_challenge(answer.headers["payment-required"].to_str().unwrap());
     assert_eq!(again["error"], "insufficient_funds");
+    let receipt = receipt(&answer);
+    assert_eq!((&receipt["success"], &receipt["errorReason"]), (&json!(false), &json!("insufficient_funds")));
+    assert_eq!(
+        (&receipt["network"], &receipt["payer"]),
+        (&json!("eip155:84532"), &json!(wallet.checksummed()))
+    );
 }
 
 // A01, A02: one proof, one grant, one answer.

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::oracle::oracle_blocking;
 use crate::{Chain, Wallet, decode_challenge, eventually, target_binary};
 
 const READY_SECS_MAX: u64 = 90;
@@ -52,6 +53,7 @@ pub struct Lab {
     pub chain: Chain,
     pub http: reqwest::Client,
     keep_data: bool,
+    expected_errors: Mutex<Vec<String>>,
 }
 
 /// What a request was answered.
@@ -109,6 +111,15 @@ impl Server {
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         let _ = self.child.wait();
+    }
+
+    /// Waits until it has died by itself; panics when it lives on.
+    pub async fn died(&mut self, secs: u64, why: &str) {
+        let until = Instant::now() + Duration::from_secs(secs);
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "still alive after {secs} s: {why}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// SIGTERM, and the exit code; panics when it does not end in time.
@@ -176,7 +187,15 @@ impl Lab {
         let text = |name: &str| server.ready[name].as_str().unwrap_or_default().to_owned();
         let (api, chain) = (text("api"), Chain::new(&text("chain_rpc")));
         let http = reqwest::Client::builder().timeout(Duration::from_secs(90)).build().unwrap();
-        Self { server, data: data.to_owned(), api, chain, http, keep_data: false }
+        Self {
+            server,
+            data: data.to_owned(),
+            api,
+            chain,
+            http,
+            keep_data: false,
+            expected_errors: Mutex::default(),
+        }
     }
 
     /// Ends this server by SIGKILL and starts another on the same data.
@@ -192,14 +211,21 @@ impl Lab {
     }
 
     /// Starts a server where one ended: the same data, the same addresses.
-    pub async fn again(mut self) -> Self {
+    pub async fn again(self) -> Self {
+        self.again_with(Vec::new()).await
+    }
+
+    /// The same with more words for `up`.
+    pub async fn again_with(mut self, args: Vec<String>) -> Self {
         let bare =
             |name: &str| self.server.ready[name].as_str().unwrap().trim_start_matches("http://").to_owned();
         let ports = Some(Ports { api: bare("api"), chain: bare("chain_rpc") });
         self.keep_data = true;
-        let data = self.data.clone();
+        let (data, expected) = (self.data.clone(), self.expected_errors());
         drop(self);
-        Self::start_in(&data, LabOptions { ports, ..LabOptions::default() }).await
+        let lab = Self::start_in(&data, LabOptions { args, ports }).await;
+        *lab.expected_errors.lock().unwrap() = expected;
+        lab
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -341,10 +367,18 @@ impl Lab {
         sqlx::PgPool::connect(self.server.ready["postgres"].as_str().unwrap()).await.unwrap()
     }
 
-    /// The oracle: the books agree with the chain.
+    /// The oracle: the books agree with the chain, and nothing is left half done.
     pub fn assert_books_agree(&self) {
-        let (report, good) = self.books();
-        assert!(good && report["differences"] == 0, "{report:#}");
+        oracle_blocking(self);
+    }
+
+    /// Declares that the log will have an error with these words; any other one fails the oracle.
+    pub fn expect_error(&self, words: &str) {
+        self.expected_errors.lock().unwrap().push(words.to_owned());
+    }
+
+    pub fn expected_errors(&self) -> Vec<String> {
+        self.expected_errors.lock().unwrap().clone()
     }
 }
 
@@ -363,12 +397,12 @@ impl Drop for Lab {
 /// `run402d up` on a folder and free ports.
 pub fn up_command(data: &Path, options: &LabOptions) -> Command {
     let mut command = Command::new(target_binary("run402d"));
-    command.arg("up").arg("--data").arg(data).args([
-        "--listen",
-        "127.0.0.1:0",
-        "--chain-listen",
-        "127.0.0.1:0",
-    ]);
+    command.arg("up").arg("--data").arg(data);
+    for flag in ["--listen", "--chain-listen"] {
+        if !options.args.iter().any(|word| word == flag) {
+            command.args([flag, "127.0.0.1:0"]);
+        }
+    }
     command.args(&options.args).env("RUN402_TOOLS_DIR", tools_folder());
     command
 }

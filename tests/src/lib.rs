@@ -7,11 +7,17 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod chain;
+mod flows;
 mod lab;
+mod oracle;
+mod rpc_proxy;
 mod tools;
 mod wallet;
 
 pub use chain::Chain;
+pub use flows::{Customer, Site, TIER_PRICE, TIER_ROUTE};
 pub use lab::{Answer, Lab, LabOptions, Ports, Server, books, fresh_folder, up_command};
+pub use oracle::oracle;
+pub use rpc_proxy::{Act, RpcProxy};
 pub use tools::{command, eventually, peers, run, target_binary};
 pub use wallet::{Authorization, Wallet, decode_challenge};

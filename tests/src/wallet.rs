@@ -113,18 +113,6 @@ impl Wallet {
     pub fn sign(&self, a: &Authorization) -> Vec<u8> {
         let word = |n: u128| B256::from(U256::from(n));
         let address = |a: Address| a.into_word();
-        let domain = keccak256(
-            [
-                keccak256(
-                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)",
-                ),
-                keccak256(&a.domain_name),
-                keccak256(&a.domain_version),
-                word(u128::from(a.chain_id)),
-                address(a.asset),
-            ]
-            .concat(),
-        );
         let body = keccak256(
             [
                 keccak256(
@@ -137,6 +125,60 @@ impl Wallet {
                 word(u128::from(a.valid_after)),
                 word(u128::from(a.valid_before)),
                 B256::from(a.nonce),
+            ]
+            .concat(),
+        );
+        self.sign_typed(a, body)
+    }
+
+    /// Calldata with which anybody may submit an authorisation.
+    pub fn settle_data(&self, a: &Authorization) -> String {
+        let signature = self.sign(a);
+        let word = |n: u128| format!("{n:064x}");
+        let address = |a: &str| format!("{:0>64}", a.trim_start_matches("0x").to_lowercase());
+        format!(
+            "0xe3ee160e{}{}{}{}{}{}{}{}",
+            address(&self.address()),
+            address(&a.to.to_string()),
+            word(a.value),
+            word(u128::from(a.valid_after)),
+            word(u128::from(a.valid_before)),
+            hex::encode(a.nonce),
+            word(u128::from(signature[64])),
+            hex::encode(&signature[..64]),
+        )
+    }
+
+    /// Calldata with which anybody may withdraw an authorisation in its signer's name.
+    pub fn cancel_data(&self, a: &Authorization) -> String {
+        let signature = self.sign_cancel(a);
+        format!(
+            "0x5a049a70{:0>64}{}{:064x}{}",
+            self.address().trim_start_matches("0x"),
+            hex::encode(a.nonce),
+            signature[64],
+            hex::encode(&signature[..64]),
+        )
+    }
+
+    /// 65 bytes that withdraw an authorisation.
+    pub fn sign_cancel(&self, a: &Authorization) -> Vec<u8> {
+        let type_hash = keccak256("CancelAuthorization(address authorizer,bytes32 nonce)");
+        let body = keccak256([type_hash, self.0.address().into_word(), B256::from(a.nonce)].concat());
+        self.sign_typed(a, body)
+    }
+
+    /// Signs a struct's hash under an authorisation's EIP-712 domain.
+    fn sign_typed(&self, a: &Authorization, body: B256) -> Vec<u8> {
+        let domain = keccak256(
+            [
+                keccak256(
+                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)",
+                ),
+                keccak256(&a.domain_name),
+                keccak256(&a.domain_version),
+                B256::from(U256::from(a.chain_id)),
+                a.asset.into_word(),
             ]
             .concat(),
         );

@@ -1,16 +1,20 @@
-//! Benches are the `[[bench]]` targets of the `tests` crate, so the list cannot go stale.
+//! Benches are the `[[bench]]` targets of `tests/bench`, so the list cannot go stale.
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::{process, tools};
+
+const MANIFEST: &str = "tests/bench/Cargo.toml";
+/// Named together for every build: features are unified over what is named, and with another set nearly
+/// everything would be built once more.
+const PACKAGES: &[&str] = &["-p", "server", "-p", "bench"];
+/// These drive a whole lab; the others measure one crate.
+const NEED_THE_SERVER: &[&str] = &["settle", "provision", "sites"];
 
 /// Without a name lists the benches; with one runs it, passing the rest on.
 pub fn run(arguments: &[String]) -> Result<()> {
     let benches = list()?;
     let Some((name, rest)) = arguments.split_first() else {
-        if benches.is_empty() {
-            println!("there are no benches yet: add a [[bench]] to tests/Cargo.toml");
-        }
         for bench in benches {
             println!("{bench}");
         }
@@ -19,16 +23,24 @@ pub fn run(arguments: &[String]) -> Result<()> {
     if !benches.contains(name) {
         bail!("there is no bench {name:?}; there are: {}", benches.join(", "));
     }
-    process::run(process::cargo().args(["bench", "-p", "tests", "--bench", name, "--"]).args(rest))
+    let tools = tools::install()?;
+    if NEED_THE_SERVER.contains(&name.as_str()) {
+        let server = ["build", "--profile", "bench", "--bin", "run402d"];
+        process::run(process::cargo().args(server).args(PACKAGES))?;
+    }
+    let mut bench = process::cargo();
+    bench.arg("bench").args(PACKAGES).args(["--bench", name, "--"]).args(rest);
+    bench.env("RUN402_TOOLS_DIR", tools);
+    process::run(&mut bench)
 }
 
 fn list() -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(process::root().join("tests/Cargo.toml"))?;
+    let text = std::fs::read_to_string(process::root().join(MANIFEST))?;
     names(&text)
 }
 
 fn names(manifest: &str) -> Result<Vec<String>> {
-    let manifest: toml::Table = manifest.parse().context("tests/Cargo.toml")?;
+    let manifest: toml::Table = manifest.parse().context(MANIFEST)?;
     let benches = manifest.get("bench").and_then(|benches| benches.as_array()).cloned().unwrap_or_default();
     let named = benches.iter().filter_map(|bench| bench.get("name")?.as_str().map(str::to_owned));
     Ok(named.collect())

@@ -33,6 +33,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["client", "catalogue", "types"]),
     ("mcp", &["client", "catalogue", "types"]),
     ("tests", &["client", "catalogue", "lab", "types"]),
+    // Its benches are test code and reach the crates that they measure.
+    ("bench", &[]),
     ("xtask", &[]),
 ];
 

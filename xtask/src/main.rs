@@ -4,10 +4,12 @@ mod bench;
 mod generate;
 mod layers;
 mod process;
+mod soak;
 mod solidity;
 mod test;
 mod tidy;
 mod tools;
+mod torture;
 mod up;
 
 use std::process::ExitCode;
@@ -17,6 +19,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   tools               installs Postgres, anvil and solc into .tools/ (or $RUN402_TOOLS_DIR)
   up [ARGS..]         tools, build, then `run402d up ARGS`
   test [ARGS..]       tools, lints, build, every test; with ARGS only the tests they select
+  torture --kills N [--seed S]
+                      kills a server N times while customers use it, then checks the books
+  soak [MINUTES]      does the same work over and over and checks that nothing grows
   layers              checks who depends on whom
   tidy                checks sizes and forbidden words in the sources
   bench [NAME]        lists the benches, or runs one
@@ -34,6 +39,8 @@ fn main() -> ExitCode {
         "tools" => tools::install().map(|_| ()),
         "up" => up::run(rest),
         "test" => test::run(rest),
+        "torture" => torture::run(rest),
+        "soak" => soak::run(rest),
         "layers" => layers::run(),
         "tidy" => tidy::run(),
         "bench" => bench::run(rest),

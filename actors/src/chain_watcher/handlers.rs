@@ -8,7 +8,7 @@ use store::sightings::{
     BlockRow, Cursor, CursorMove, SightingRow, blocks_insert, blocks_rewound, cursor_halted, cursor_insert,
     cursor_moved, sightings_insert, sightings_payments,
 };
-use types::PaymentId;
+use types::{PaymentId, kill_point};
 
 use super::WatcherState;
 use super::place::{Place, locate, signed};
@@ -101,6 +101,9 @@ async fn advance(
     } else {
         scan(chain, range, &plan.head, parent).await?
     };
+    if !scanned.sightings.is_empty() {
+        kill_point!("payment.sighting.scanned");
+    }
     let levels = levels(chain).await?;
     let change = CursorMove {
         network: state.network,
@@ -147,7 +150,13 @@ async fn commit(
         }
     }
     suspend(deps, &mut tx, &orphans).await?;
+    if !came.is_empty() {
+        kill_point!("payment.sighting.written");
+    }
     tx.commit().await?;
+    if !came.is_empty() {
+        kill_point!("payment.sighting.committed");
+    }
     report(state, plan, change, (&left, &came, &orphans));
     Ok(woken)
 }

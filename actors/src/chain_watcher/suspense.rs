@@ -44,8 +44,9 @@ pub(super) async fn suspend(
     Ok(())
 }
 
-/// Takes money off suspense whose block has left the chain. While a credit that drew on it stands, there is
-/// nothing to take: the payment actor reverses that first, and a later tick comes here again.
+/// Takes money off suspense whose block has left the chain. Money that a standing credit drew is not there to
+/// be taken (the store leaves such sightings out): it is in another block now, or the payment actor reverses
+/// the credit first and a later tick comes here again.
 pub(super) async fn unsuspend(deps: &Arc<Deps>, state: &WatcherState) -> Result<(), ActorError> {
     for seen in deps.store.sightings_to_unsuspend(state.network, UNSUSPEND_MAX).await? {
         let mut tx = deps.store.fenced(&state.fence).await?;
@@ -59,7 +60,7 @@ pub(super) async fn unsuspend(deps: &Arc<Deps>, state: &WatcherState) -> Result<
         match post(tx.tx(), deps.entropy.uuid(), &[leg], deps.clock.now()).await {
             Ok(_) => {}
             Err(LedgerError::Overdraft { .. }) => {
-                tracing::debug!(sighting = %name, "suspense is drawn on; waiting for the reversal");
+                tracing::error!(sighting = %name, "suspense does not hold what was put there");
                 continue;
             }
             Err(e) => return Err(ledger_error(e)),

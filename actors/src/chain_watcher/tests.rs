@@ -1,8 +1,10 @@
 use chain::fake::Dropped;
 use chain::lane::{Slot, erc20_transfer, sign};
 use chain::rpc::{ChainRpc, Fees};
+use chain::x402::wire::Authorization;
 use store::ledger::AccountRef;
 use store::payments::PaymentState;
+use store::sightings::{CursorMove, blocks_rewound, cursor_moved};
 use store::{Claimed, StoreError};
 use types::{UsdMicros, WatcherId};
 
@@ -56,7 +58,7 @@ async fn a_reorganisation_reverses_a_credit_and_credits_again_once() {
     world.chain.mine();
     node.drive(&world, payment.id, PaymentState::Settling).await;
     assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros::ZERO);
-    let seen = world.store.sightings_list(NETWORK, (0, -1), 10).await.unwrap();
+    let seen = world.store.sightings_between(NETWORK, (0, 1_000)).await.unwrap();
     assert!(seen.is_empty(), "{seen:?}");
     world.check_books().await;
 
@@ -69,7 +71,7 @@ async fn a_reorganisation_reverses_a_credit_and_credits_again_once() {
     let again = world.payment(payment.id).await;
     assert_eq!(again.credits, 2);
     assert_eq!(world.store.chain_txs_of_intent(payment.id.0).await.unwrap().len(), 1, "one nonce");
-    assert_eq!(world.store.sightings_list(NETWORK, (0, -1), 10).await.unwrap().len(), 1);
+    assert_eq!(world.store.sightings_between(NETWORK, (0, 1_000)).await.unwrap().len(), 1);
     assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros(-PRICE.0));
     world.check_books().await;
     node.stop().await;
@@ -133,6 +135,26 @@ async fn a_reorganisation_deeper_than_retained_halts() {
     world.stop().await;
 }
 
+/// A stranger submits an authorisation that was never presented, and the payer sends `plain` beside it.
+async fn settled_by_a_stranger(world: &World, plain: UsdMicros) -> Authorization {
+    let (payer, stranger) = (key(1), key(2));
+    world.chain.fund(payer_address(1), UsdMicros(PRICE.0 + plain.0));
+    let paid = world.authorize(&payer, PRICE);
+    let digest = chain::x402::verify::signing_digest(&paid, NETWORK);
+    let signature = chain::signer::Signer::sign_digest(&payer, digest).await.unwrap();
+    let asset = chain::asset::usdc(NETWORK).address;
+    let fees = Fees { max_fee_per_gas: 9_000_000, max_priority_fee_per_gas: 9_000_000 };
+    let slot = Slot { network: NETWORK, nonce: 0, gas_limit: 90_000, fees };
+    let settle = chain::lane::transfer_with_authorization(asset, &paid, &signature).unwrap();
+    let plain = erc20_transfer(asset, world.payee, plain).unwrap();
+    for (effect, signer) in [(settle, &stranger), (plain, &payer)] {
+        let signed = sign(&effect.at(slot), signer).await.unwrap();
+        world.chain.send_raw(&signed.raw).await.unwrap();
+    }
+    world.chain.mine();
+    paid
+}
+
 // Oracle (2), A15. Goal: money that no payment explains is in suspense for as long as it is on the chain, and
 // a proof that is presented later draws it from there. Method: a plain transfer, and an authorisation that
 // arrives before its proof; then a reorganisation drops both.
@@ -141,27 +163,12 @@ async fn money_without_a_payment_is_in_suspense_while_it_is_on_the_chain() {
     let world = World::start().await;
     let node = world.node().await;
     node.tick().await;
-    let (payer, stranger) = (key(1), key(2));
-    world.chain.fund(payer_address(1), UsdMicros(PRICE.0 + 7));
-    let paid = world.authorize(&payer, PRICE);
-    let signature =
-        chain::signer::Signer::sign_digest(&payer, chain::x402::verify::signing_digest(&paid, NETWORK));
-    let signature = signature.await.unwrap();
-    let asset = chain::asset::usdc(NETWORK).address;
-    let fees = Fees { max_fee_per_gas: 9_000_000, max_priority_fee_per_gas: 9_000_000 };
-    let slot = Slot { network: NETWORK, nonce: 0, gas_limit: 90_000, fees };
-    let settle = chain::lane::transfer_with_authorization(asset, &paid, &signature).unwrap();
-    let plain = erc20_transfer(asset, world.payee, UsdMicros(7)).unwrap();
-    for (effect, signer) in [(settle, &stranger), (plain, &payer)] {
-        let signed = sign(&effect.at(slot), signer).await.unwrap();
-        world.chain.send_raw(&signed.raw).await.unwrap();
-    }
-    world.chain.mine();
+    let paid = settled_by_a_stranger(&world, UsdMicros(7)).await;
     node.tick().await;
     let suspense = || world.balance(AccountRef::suspense(NETWORK));
     assert_eq!(suspense().await, UsdMicros(PRICE.0 + 7));
 
-    let payment = world.accept(&payer, paid).await;
+    let payment = world.accept(&key(1), paid).await;
     node.drive(&world, payment.id, PaymentState::Credited).await;
     assert_eq!(suspense().await, UsdMicros(7));
     world.check_books().await;
@@ -174,6 +181,85 @@ async fn money_without_a_payment_is_in_suspense_while_it_is_on_the_chain() {
     };
     assert!(eventually(cleared).await, "{:?} {:?}", suspense().await, world.payment(payment.id).await);
     assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros::ZERO);
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
+// Oracle (2), B01. Goal: the money that a credit drew from suspense stays drawn when its block changes, and other
+// people's money on suspense stays theirs. Method: as above with more plain money than the price; then both are
+// mined again in another block.
+#[tokio::test]
+async fn a_credit_that_drew_on_suspense_takes_nobody_elses_money_when_its_block_changes() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let plain = UsdMicros(3 * PRICE.0);
+    let paid = settled_by_a_stranger(&world, plain).await;
+    node.tick().await;
+    let payment = world.accept(&key(1), paid).await;
+    node.drive(&world, payment.id, PaymentState::Credited).await;
+    let suspense = || world.balance(AccountRef::suspense(NETWORK));
+    let clearing = || world.balance(AccountRef::x402_clearing(NETWORK));
+    assert_eq!(suspense().await, plain);
+
+    world.chain.reorg(1, Dropped::Remined);
+    for _ in 0..3 {
+        world.chain.mine();
+        node.tick().await;
+        node.step(payment.id).await;
+    }
+    assert_eq!((suspense().await, clearing().await), (plain, UsdMicros(-plain.0 - PRICE.0)));
+    assert_eq!(world.payment(payment.id).await.credits, 1);
+    world.check_books().await;
+
+    // And when that block goes as well, so does everything.
+    world.chain.reorg(4, Dropped::Gone);
+    world.chain.mine();
+    let cleared = async || {
+        node.tick().await;
+        node.step(payment.id).await;
+        clearing().await == UsdMicros::ZERO
+    };
+    assert!(eventually(cleared).await, "{:?} {:?}", suspense().await, world.payment(payment.id).await);
+    assert_eq!(suspense().await, UsdMicros::ZERO);
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
+// Oracle (2). Goal: a block that leaves and comes back before its money was taken off suspense brings the same
+// money, not more. Method: rewind it as a watcher does that dies before it gets to that; the next one finds the
+// same block.
+#[tokio::test]
+async fn a_block_that_comes_back_before_its_money_left_suspense_is_drawn_from_there() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let paid = settled_by_a_stranger(&world, UsdMicros(7)).await;
+    node.tick().await;
+    let suspense = || world.balance(AccountRef::suspense(NETWORK));
+    assert_eq!(suspense().await, UsdMicros(PRICE.0 + 7));
+
+    let claimed = world.store.claim("chain_watcher", WatcherId::of(NETWORK).0, node.deps.node).await.unwrap();
+    let Claimed::Ours(fence) = claimed else { panic!("{claimed:?}") };
+    let mut tx = world.store.fenced(&fence).await.unwrap();
+    assert_eq!(blocks_rewound(&mut tx, NETWORK, 0).await.unwrap().len(), 2);
+    let back = CursorMove { network: NETWORK, from: 2, to: 1, safe_block: -1, finalized_block: -1 };
+    cursor_moved(&mut tx, back, world.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let state = WatcherState { network: NETWORK, fence };
+    handlers::on_tick(&node.deps, &state).await.unwrap();
+    assert_eq!(suspense().await, UsdMicros(PRICE.0 + 7));
+
+    let payment = world.accept(&key(1), paid).await;
+    let credited = async || {
+        node.step(payment.id).await;
+        world.payment(payment.id).await.state == PaymentState::Credited
+    };
+    assert!(eventually(credited).await, "{:?}", world.payment(payment.id).await);
+    assert_eq!(suspense().await, UsdMicros(7), "the payment's money is spent");
+    assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros(-PRICE.0 - 7));
     world.check_books().await;
     node.stop().await;
     world.stop().await;

@@ -9,7 +9,7 @@ use store::Fence;
 use store::deploys::{self, Event, Status, Step};
 use store::outbox::outbox_append;
 use store::releases::{self, NewRelease, Release};
-use types::{Code, Entropy, Mutation, OperationId, Problem, ReleaseId, TraceId};
+use types::{Code, Entropy, Mutation, OperationId, Problem, ReleaseId, TraceId, kill_point};
 
 use super::error::{error_object, is_final};
 use super::{Spec, State, Verdict, base_files, check, deploy_problem, materialise, urls};
@@ -38,6 +38,7 @@ pub(super) async fn commit(deps: &Arc<Deps>, state: &mut State, trace: TraceId) 
         step.events = vec![phase("validate", "started")];
         state.operation.trace = Some(trace);
         write(deps, state, step, None).await?;
+        kill_point!("deploy.committing");
     }
     advance(deps, state).await
 }
@@ -76,7 +77,9 @@ async fn validate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError>
         Verdict::Go => {
             let mut step = Step::new(Status::Committing, Event::Validated, now);
             step.events = vec![phase("validate", "done"), phase("stage", "started")];
-            write(deps, state, step, None).await
+            write(deps, state, step, None).await?;
+            kill_point!("deploy.validated");
+            Ok(())
         }
         Verdict::Noop(active) => {
             let live = release(deps, active).await?;
@@ -115,7 +118,9 @@ async fn stage(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
     let mut tx = deps.store.fenced(&state.fence).await?;
     releases::release_stage(&mut tx, &release, &files).await?;
     let status = deploys::operation_step(&mut tx, state.operation.id, &step).await?;
+    kill_point!("deploy.stage.written");
     tx.commit().await?;
+    kill_point!("deploy.staged");
 
     state.operation.status = status;
     state.operation.target_release = Some(release.id);
@@ -132,12 +137,14 @@ async fn activate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError>
         .target_release
         .ok_or_else(|| store::StoreError::Corrupt(format!("operation {operation} activates nothing")))?;
     let request = project::Request::Activate { release: target, operation };
+    kill_point!("deploy.activation.asking");
     let asked = deps
         .actors()
         .project
         .call(state.plan.project, request, Duration::from_secs(ACTIVATE_SECS_MAX))
         .await
         .err();
+    kill_point!("deploy.activation.answered");
     let staged = release(deps, target).await?;
     let from = state.operation.status;
     if matches!(staged.status.as_str(), "active" | "superseded") {
@@ -177,7 +184,9 @@ async fn finish(
     step.events.push(phase("ready", "done"));
     step.events.push(json!({ "type": "ready", "releaseId": release.id, "urls": urls }));
     step.urls = Some(urls);
-    write(deps, state, step, None).await
+    write(deps, state, step, None).await?;
+    kill_point!("deploy.ready");
+    Ok(())
 }
 
 /// The step into `failed`. A release that was staged never goes live.

@@ -13,6 +13,8 @@ mod handlers;
 mod materialise;
 mod spec;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -24,11 +24,18 @@ pub struct Limits {
     pub live_max: usize,
     /// Rest after which a keeper gives its claim back.
     pub idle: Duration,
+    /// A request that takes longer is told to the log: handlers are meant to take under a second.
+    pub slow: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { mailbox_max: 256, live_max: 200_000, idle: Duration::from_secs(300) }
+        Self {
+            mailbox_max: 256,
+            live_max: 200_000,
+            idle: Duration::from_secs(300),
+            slow: Duration::from_secs(10),
+        }
     }
 }
 
@@ -40,6 +47,8 @@ pub struct Observed {
     pub epoch: u64,
     pub handled: u64,
     pub waiting: usize,
+    /// How long the request under way has taken; zero at rest.
+    pub busy_millis: u64,
 }
 
 /// A living keeper: where to send, and the right to wait in its queue.
@@ -56,8 +65,15 @@ impl<K: Kind> Clone for Entry<K> {
 }
 
 pub(super) enum DirectoryMsg<K: Kind> {
-    Find { key: K::Key, reply: RpcReplyPort<Result<Entry<K>, ActorError>> },
-    Observe { reply: RpcReplyPort<Vec<Observed>> },
+    Find {
+        key: K::Key,
+        reply: RpcReplyPort<Result<Entry<K>, ActorError>>,
+    },
+    Observe {
+        reply: RpcReplyPort<Vec<Observed>>,
+    },
+    /// Looks for requests that take too long. Not the keeper's own business: a blocked one cannot tell.
+    Watch,
 }
 
 /// A key whose keeper died young: when it may be started again.
@@ -83,9 +99,10 @@ impl<K: Kind> Actor for Directory<K> {
 
     async fn pre_start(
         &self,
-        _: ActorRef<Self::Msg>,
+        myself: ActorRef<Self::Msg>,
         (deps, limits): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
+        myself.send_interval(limits.slow / 2, || DirectoryMsg::Watch);
         Ok(DirectoryState {
             deps,
             limits,
@@ -109,6 +126,7 @@ impl<K: Kind> Actor for Directory<K> {
             DirectoryMsg::Observe { reply } => {
                 let _ = reply.send(state.observe());
             }
+            DirectoryMsg::Watch => state.watch(),
         }
         Ok(())
     }
@@ -177,6 +195,16 @@ impl<K: Kind> DirectoryState<K> {
         tracing::error!(kind = K::NAME, key = %key, deaths = grief.deaths, error = %why, "actor died");
     }
 
+    fn watch(&self) {
+        for (key, entry) in &self.living {
+            if let Some(taken) = entry.vitals.newly_slow(self.limits.slow) {
+                let waiting = self.limits.mailbox_max - entry.permits.available_permits();
+                let taken_ms = taken.as_millis() as u64;
+                tracing::warn!(kind = K::NAME, key = %key, taken_ms, waiting, "a request takes too long");
+            }
+        }
+    }
+
     fn observe(&self) -> Vec<Observed> {
         self.living
             .iter()
@@ -186,6 +214,7 @@ impl<K: Kind> DirectoryState<K> {
                 epoch: entry.vitals.epoch.load(Ordering::Relaxed),
                 handled: entry.vitals.handled.load(Ordering::Relaxed),
                 waiting: self.limits.mailbox_max - entry.permits.available_permits(),
+                busy_millis: entry.vitals.busy_for().map_or(0, |taken| taken.as_millis() as u64),
             })
             .collect()
     }

@@ -1,7 +1,7 @@
 //! The actor of one entity.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -33,6 +33,43 @@ pub(super) enum KeeperMsg<K: Kind> {
 pub(super) struct Vitals {
     pub handled: AtomicU64,
     pub epoch: AtomicU64,
+    busy: Mutex<Option<Busy>>,
+}
+
+/// A request that is being handled.
+#[derive(Debug)]
+struct Busy {
+    since: Instant,
+    told: bool,
+}
+
+impl Vitals {
+    /// How long the request under way has taken.
+    pub fn busy_for(&self) -> Option<Duration> {
+        self.lock().as_ref().map(|busy| monotonic().duration_since(busy.since))
+    }
+
+    /// The same, once for each request that takes longer than `limit`.
+    pub fn newly_slow(&self, limit: Duration) -> Option<Duration> {
+        let mut busy = self.lock();
+        let busy = busy.as_mut().filter(|busy| !busy.told)?;
+        let taken = monotonic().duration_since(busy.since);
+        busy.told = taken > limit;
+        busy.told.then_some(taken)
+    }
+
+    fn begin(&self) {
+        *self.lock() = Some(Busy { since: monotonic(), told: false });
+    }
+
+    fn end(&self) {
+        *self.lock() = None;
+    }
+
+    /// Two plain fields are whole even after a panic.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Busy>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub(super) struct Keeper<K: Kind>(pub std::marker::PhantomData<fn() -> K>);
@@ -74,7 +111,9 @@ impl<K: Kind> Actor for Keeper<K> {
         match message {
             KeeperMsg::Ask { request, span, reply } => {
                 let span = tracing::info_span!(parent: &span, "actor", kind = K::NAME, key = %state.args.key);
+                state.args.vitals.begin();
                 let answer = state.answer(request).instrument(span).await;
+                state.args.vitals.end();
                 state.last_used = monotonic();
                 let fatal = match &answer {
                     Answer::Done(Err(e)) if e.doubts_memory() || state.held.is_none() => Some(e.to_string()),
@@ -126,7 +165,11 @@ impl<K: Kind> KeeperState<K> {
         let Some((_, entity)) = self.held.as_mut() else {
             return Answer::Done(Err(ActorError::Unavailable(K::NAME)));
         };
+        #[cfg(test)]
+        crate::testing::panic_point(self.args.deps.node, K::NAME, crate::testing::Place::Before);
         let outcome = K::handle(&self.args.deps, entity, request).await;
+        #[cfg(test)]
+        crate::testing::panic_point(self.args.deps.node, K::NAME, crate::testing::Place::After);
         self.args.vitals.handled.fetch_add(1, Ordering::Relaxed);
         Answer::Done(outcome)
     }

@@ -18,6 +18,9 @@ mod error;
 mod forward;
 mod handle;
 mod keeper;
+#[cfg(test)]
+mod tests;
+pub mod watchdog;
 
 pub use directory::{Limits, Observed};
 pub use error::ActorError;

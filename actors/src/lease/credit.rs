@@ -10,7 +10,7 @@ use store::accounts::{NewPurchase, PurchaseAction, purchases_of_payment};
 use store::ledger::{Currency, Transfer, balances_within, transfer_find, transfers_of_link};
 use store::payments::{PaymentRow, PaymentState, payment_credited, payment_locked};
 use store::sightings::{SightingRow, sighting_of_locked};
-use types::{Code, PaymentId, Problem, Tier, UsdMicros};
+use types::{Code, PaymentId, Problem, Tier, UsdMicros, kill_point};
 
 use super::Reply;
 use super::grant::{Grant, Told, order};
@@ -49,7 +49,9 @@ pub(super) async fn on_credit(
     let now = deps.clock.now();
     let response = grant.write(&mut tx, &legs, &told, now).await.map_err(refused)?;
     payment_credited(tx.tx(), id, &response, now).await?;
+    kill_point!("payment.credit.written");
     tx.commit().await?;
+    kill_point!("payment.credit.committed");
 
     let amount_micros = payment.amount.0;
     tracing::info!(payment.id = %id, account.id = %state.account, amount_micros, "payment credited");
@@ -117,6 +119,10 @@ async fn legs_of(
     again: &Option<Again>,
 ) -> Result<Vec<store::ledger::NewTransfer>, ActorError> {
     let suspended: Option<Transfer> = transfer_find(tx.tx(), legs::SIGHTING, &seen.source_id()).await?;
+    // Row and ledger must agree on where the money lies: drawn from the wrong place, it would be there twice.
+    if suspended.as_ref().is_some_and(|t| t.reversed_by.is_none()) != seen.in_suspense {
+        return Err(internal(payment, "its money is not where its sighting says"));
+    }
     let mut all = legs::deposit(&Deposit {
         account: payment.account,
         payment: payment.id,

@@ -99,6 +99,7 @@ mod tests {
     fn depth_is_asked_for_by_amount() {
         let cursor = Cursor {
             network: Network::BaseSepolia,
+            first_block: 0,
             next_block: 101,
             halted_reason: None,
             safe_block: 50,

@@ -10,6 +10,7 @@ use store::payments::{
     Failure, Move, PaymentRow, PaymentState as State, payment_finalized, payment_moved, payment_moved_block,
 };
 use store::sightings::{Cursor, SightingRow};
+use types::kill_point;
 
 use super::PaymentState;
 use super::decide::{Next, next, seen};
@@ -80,7 +81,10 @@ async fn submit(
 ) -> Result<bool, ActorError> {
     let lane = settlement_lane(deps, payment.key.network)?;
     let request = wallet::Request::Settle { payment: payment.id };
-    match deps.actors().wallet.call(lane, request, CALL).await? {
+    kill_point!("payment.lane.asking");
+    let answer = deps.actors().wallet.call(lane, request, CALL).await?;
+    kill_point!("payment.lane.answered");
+    match answer {
         // Both say that the row has moved, or soon will by a sighting.
         wallet::Reply::Sent { .. } | wallet::Reply::Done => Ok(false),
         wallet::Reply::Refused { reason } => match evidence(deps, state, chain, payment).await? {
@@ -126,7 +130,9 @@ async fn chase(
 
 async fn credit(deps: &Arc<Deps>, payment: &PaymentRow) -> Result<bool, ActorError> {
     let request = lease::Request::Credit { payment: payment.id };
+    kill_point!("payment.credit.asking");
     deps.actors().lease.call(payment.account, request, CALL).await?;
+    kill_point!("payment.credit.answered");
     Ok(true)
 }
 

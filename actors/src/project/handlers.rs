@@ -6,7 +6,7 @@ use store::cells::slot_take;
 use store::projects::{self, Phase, Purpose};
 use store::releases::ActivateRefused;
 use store::{Fence, StoreError};
-use types::{Code, Mutation, OperationId, Problem, ProjectId, ReleaseId};
+use types::{Code, Mutation, OperationId, Problem, ProjectId, ReleaseId, kill_point};
 
 use super::{Reply, State};
 use crate::Deps;
@@ -39,12 +39,15 @@ pub(super) async fn provision(deps: &Arc<Deps>, state: &mut State) -> Result<Rep
             slot_make_anywhere(deps).await?;
             continue;
         };
+        kill_point!("provision.slot.taken");
         for purpose in Purpose::ALL {
             let secret = (id, purpose, FIRST_SECRET);
             projects::project_secret_add(&mut tx, &deps.master_key, &*deps.entropy, secret, now).await?;
         }
+        kill_point!("provision.secrets.written");
         projects::project_move(&mut tx, id, (Phase::Provisioning, Phase::Ready), now).await?;
         tx.commit().await?;
+        kill_point!("provision.committed");
 
         state.project.phase = Phase::Ready;
         state.project.slot = Some(slot.number);
@@ -61,7 +64,9 @@ pub(super) async fn erase(deps: &Arc<Deps>, state: &mut State) -> Result<Reply, 
         Phase::Provisioning | Phase::Ready => {
             let mut tx = deps.store.fenced(&state.fence).await?;
             projects::project_move(&mut tx, id, (from, Phase::Erasing), deps.clock.now()).await?;
+            kill_point!("erase.asked");
             tx.commit().await?;
+            kill_point!("erase.begun");
 
             state.project.phase = Phase::Erasing;
             state.project.active_release = None;
@@ -106,7 +111,9 @@ pub(super) async fn activate(
         Err(refused) => return Err(refusal(id, refused)),
     }
     projects::project_activate(&mut tx, id, release, now).await?;
+    kill_point!("deploy.activation.written");
     tx.commit().await?;
+    kill_point!("deploy.activation.committed");
 
     state.project.active_release = Some(release);
     state.project.revision += 1;
@@ -128,6 +135,7 @@ async fn erase_rest(deps: &Arc<Deps>, state: &mut State) -> Result<Reply, ActorE
     if let Some(slot) = store::cells::slot_of(&deps.store, id).await? {
         deps.cells.slot_drop(&deps.store, &slot, deps.clock.now()).await?;
     }
+    kill_point!("erase.database.dropped");
     let now = deps.clock.now();
     let mut tx = deps.store.fenced(&state.fence).await?;
     store::subdomains::project_subdomains_drop(&mut tx, id, now).await?;
@@ -135,7 +143,9 @@ async fn erase_rest(deps: &Arc<Deps>, state: &mut State) -> Result<Reply, ActorE
     store::content::project_content_drop(&mut tx, id, now).await?;
     projects::project_secrets_destroy(&mut tx, id).await?;
     projects::project_move(&mut tx, id, (Phase::Erasing, Phase::Erased), now).await?;
+    kill_point!("erase.written");
     tx.commit().await?;
+    kill_point!("erase.committed");
 
     state.project.phase = Phase::Erased;
     tracing::info!(project.id = %id, "project erased");

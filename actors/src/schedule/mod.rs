@@ -20,6 +20,8 @@ const RELAY_BACK_OFF: Duration = Duration::from_secs(1);
 const STOP_SECS_MAX: u64 = 5;
 /// More than there are loops, so that a tick is refused only once the schedule stops.
 const TICKS_MAX: u32 = 1_000;
+/// Loops that are rarer than this tidy up, and need not do so at the start.
+const FIRST_LATER: Duration = Duration::from_secs(60);
 
 /// The running loops of one node.
 pub struct Schedule {
@@ -67,14 +69,19 @@ async fn schedule(deps: &Arc<Deps>, running: &Arc<Semaphore>) -> Result<JobSched
     for tick in ticks::all(deps) {
         let every = tick.every;
         let (tick, running) = (Arc::new(tick), running.clone());
-        let job = Job::new_repeated_async(every, move |_, _| {
+        let run = move || {
             let (tick, running) = (tick.clone(), running.clone());
-            Box::pin(async move {
+            async move {
                 if let Ok(_permit) = running.try_acquire() {
                     tick.run().await;
                 }
-            })
-        })?;
+            }
+        };
+        if every < FIRST_LATER {
+            // A node that comes back after a crash looks at once after what it left unfinished.
+            tokio::spawn(run());
+        }
+        let job = Job::new_repeated_async(every, move |_, _| Box::pin(run()))?;
         scheduler.add(job).await?;
     }
     scheduler.start().await?;

@@ -80,6 +80,7 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("sealer", 5, deps, seal),
         Tick::new("warm pool", 1, deps, warm_pool),
         Tick::new("expiry", 60, deps, expire),
+        Tick::new("claims", 60, deps, claims),
         Tick::new("uploads", 60, deps, uploads),
         Tick::new("orphans", 3600, deps, orphans),
     ]);
@@ -139,6 +140,11 @@ async fn warm_pool(deps: Arc<Deps>) -> Result<(), ActorError> {
 
 async fn expire(deps: Arc<Deps>) -> Result<(), ActorError> {
     deps.store.requests_expire(deps.clock.now(), SWEEP_ROWS_MAX).await?;
+    Ok(())
+}
+
+async fn claims(deps: Arc<Deps>) -> Result<(), ActorError> {
+    deps.store.claims_sweep(SWEEP_ROWS_MAX).await?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use store::chain_txs::{
 };
 use store::payments::{Move, PaymentState, payment_moved};
 use store::requests::drip_sent;
-use types::{ChainTxId, Code, PaymentId, Problem};
+use types::{ChainTxId, Code, PaymentId, Problem, kill_point};
 use uuid::Uuid;
 
 use super::effect::Job;
@@ -74,6 +74,7 @@ async fn once(deps: &Arc<Deps>, state: &mut LaneState, job: Job) -> Result<Reply
     let (intent, purpose) = (job.intent(), job.purpose());
     let new = Signing { intent, purpose, effect, nonce, attempt, gas_limit, fees };
     let new = sign(deps, state, new).await?;
+    kill_point!("payment.intent.signed");
     if !intend(deps, state, &job, &new).await? {
         return Ok(Reply::Done);
     }
@@ -151,7 +152,9 @@ async fn intend(deps: &Deps, state: &LaneState, job: &Job, new: &NewChainTx) -> 
     }
     lane_advanced(&mut tx, state.id, new.nonce, new.nonce + 1).await?;
     chain_tx_insert(&mut tx, new, now).await?;
+    kill_point!("payment.intent.written");
     tx.commit().await?;
+    kill_point!("payment.intent.committed");
     tracing::info!(
         lane.id = %state.id, nonce = new.nonce, intent = %new.intent, purpose = new.purpose.as_str(),
         tx.hash = %hex::encode(new.hash), "transaction intended"
@@ -161,7 +164,9 @@ async fn intend(deps: &Deps, state: &LaneState, job: &Job, new: &NewChainTx) -> 
 
 /// Offers stored bytes to the node. Whatever it says, the bytes stay ours to look after.
 pub(super) async fn broadcast(deps: &Deps, state: &LaneState, row: &ChainTxRow) -> Result<(), ActorError> {
+    kill_point!("payment.broadcast.sending");
     let answer = state.chain(deps)?.rpc.send_raw(&row.raw).await;
+    kill_point!("payment.broadcast.sent");
     let hash = hex::encode(row.hash);
     match answer {
         Ok(Broadcast::Accepted | Broadcast::AlreadyKnown | Broadcast::NonceTooLow) => {
@@ -169,6 +174,7 @@ pub(super) async fn broadcast(deps: &Deps, state: &LaneState, row: &ChainTxRow) 
                 let mut tx = deps.store.fenced(&state.fence).await?;
                 chain_tx_sent(&mut tx, row.id, deps.clock.now()).await?;
                 tx.commit().await?;
+                kill_point!("payment.broadcast.marked");
             }
             tracing::debug!(lane.id = %state.id, tx.hash = %hash, "transaction sent");
         }

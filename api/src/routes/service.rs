@@ -52,6 +52,19 @@ fn status_view(status: &Status) -> Value {
     let (word, current) = if status.healthy { ("ok", "operational") } else { ("degraded", "degraded") };
     let states: Map<String, Value> =
         status.capabilities.iter().map(|name| ((*name).to_owned(), current.into())).collect();
+    let watchers: Map<String, Value> = status
+        .watchers
+        .iter()
+        .map(|at| {
+            let place = json!({
+                "next_block": at.next_block,
+                "safe_block": at.safe_block,
+                "finalized_block": at.finalized_block,
+                "halted_reason": at.halted_reason,
+            });
+            (at.network.as_str().to_owned(), place)
+        })
+        .collect();
     // This process has served for all of its life; what was before it is not known here.
     let available = json!({ "uptime_pct": 100 });
     let mut view = json!({
@@ -71,6 +84,7 @@ fn status_view(status: &Status) -> Value {
         "availability": { "last_24h": available, "last_7d": available, "last_30d": available },
         "links": { "health": "/health", "openapi": "/openapi.json", "x402": "/.well-known/x402" },
         "networks": status.networks.iter().map(|network| network.as_str()).collect::<Vec<_>>(),
+        "watchers": watchers,
         "nodes": status.nodes,
         "actors": status.actors,
         "outbox_rows": status.outbox_rows,
@@ -98,6 +112,7 @@ mod tests {
             outbox_rows: Some(0),
             payments_in_flight: None,
             networks: vec![types::Network::BaseSepolia],
+            watchers: Vec::new(),
             lab: None,
         });
         assert!(view["uptime_seconds"].is_number() && view["deployment"]["version"].is_string());

@@ -19,7 +19,7 @@ pub fn routes() -> Router<AppState> {
 /// Any method and path of a site's host.
 async fn serve(State(plane): State<Plane>, request: Request) -> Response {
     let (uri, headers) = (request.uri(), request.headers());
-    let host = extract::host(uri, headers).unwrap_or_default();
+    let host = extract::host(uri, headers).ok().flatten().unwrap_or_default();
     let answer = plane
         .site_get(SiteRequest {
             host: &host,

@@ -1,5 +1,6 @@
 //! Which account the children run as. Postgres refuses root, so root lends them `nobody`.
 
+use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub(crate) struct Account {
     our_name: String,
     /// `setpriv` of util-linux can ask the kernel to signal the child when we die.
     has_setpriv: bool,
+    /// `prlimit` of util-linux can bound the memory of a child's every process.
+    has_prlimit: bool,
 }
 
 impl Account {
@@ -43,7 +46,17 @@ impl Account {
             ours.clone()
         };
         let has_setpriv = runs(Command::new("setpriv").args(["--pdeathsig", "clear", "--", "true"]));
-        Ok(Self { uid: user.uid, gid: user.gid, name: user.name, lowered, our_name: ours.name, has_setpriv })
+        let has_prlimit = runs(Command::new("prlimit").arg("--version"));
+        let our_name = ours.name;
+        Ok(Self {
+            uid: user.uid,
+            gid: user.gid,
+            name: user.name,
+            lowered,
+            our_name,
+            has_setpriv,
+            has_prlimit,
+        })
     }
 
     pub(crate) fn is_lowered(&self) -> bool {
@@ -63,11 +76,26 @@ impl Account {
 
     /// The same, and the kernel sends `death_signal` to it when the thread that started it ends.
     pub(crate) fn lasting_command(&self, program: &Path, death_signal: &str) -> Command {
-        if !self.has_setpriv {
-            return self.command(program);
+        self.wrapped_command(program, death_signal, None)
+    }
+
+    /// The same, and none of its processes gets more private memory than `bytes_max`.
+    pub(crate) fn bounded_command(&self, program: &Path, death_signal: &str, bytes_max: u64) -> Command {
+        self.wrapped_command(program, death_signal, self.has_prlimit.then_some(bytes_max))
+    }
+
+    /// Each wrapper becomes the next program, so all is one process.
+    fn wrapped_command(&self, program: &Path, death_signal: &str, bytes_max: Option<u64>) -> Command {
+        let mut words: Vec<OsString> = Vec::new();
+        if self.has_setpriv {
+            words.extend(["setpriv", "--pdeathsig", death_signal, "--"].map(OsString::from));
         }
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", death_signal, "--"]).arg(program);
+        if let Some(bytes) = bytes_max {
+            words.extend(["prlimit", &format!("--data={bytes}"), "--"].map(OsString::from));
+        }
+        words.push(program.into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         self.prepare(command)
     }
 

@@ -13,7 +13,7 @@
 //!
 //! **Failure story.** A half-made Postgres directory has another name until it is whole. `anvil` writes its
 //! state every few seconds and when it is told to end; should that file be broken, the copy from the last
-//! start is used.
+//! start is used. A Postgres server that dies is started again; a chain that dies has lost blocks, so it ends the lab.
 
 mod account;
 mod chain;
@@ -27,6 +27,7 @@ mod objects;
 mod postgres;
 mod process_table;
 mod start;
+mod supervise;
 mod tools;
 
 pub use config::{LabConfig, Progress};

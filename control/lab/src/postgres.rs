@@ -20,6 +20,9 @@ mod settings;
 const SUPERUSER: &str = "postgres";
 pub(crate) const CONTROL_DATABASE: &str = "run402";
 const READY_SECS_MAX: u64 = 90;
+/// Private memory of one backend of the cell: strangers' SQL may set `work_mem` to what it likes, and make
+/// values of a gigabyte.
+const CELL_BACKEND_BYTES_MAX: u64 = 512 << 20;
 const POLL: Duration = Duration::from_millis(50);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -130,7 +133,11 @@ impl Postgres<'_> {
     }
 
     async fn launch(&self, data: &Path, configuration: &Path, keeper: &Keeper) -> Result<Child, LabError> {
-        let mut command = self.account.lasting_command(&self.programs.postgres, self.role.death_signal());
+        let (program, signal) = (&self.programs.postgres, self.role.death_signal());
+        let mut command = match self.role {
+            Role::CellPostgres => self.account.bounded_command(program, signal, CELL_BACKEND_BYTES_MAX),
+            _ => self.account.lasting_command(program, signal),
+        };
         command.arg("-D").arg(data).arg(format!("--config_file={}", configuration.display()));
         let child = Child::spawn(self.role, command, keeper, self.layout).await?;
         let ready = async {

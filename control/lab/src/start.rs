@@ -22,10 +22,25 @@ use crate::{LabConfig, Progress, TOKEN_ADDRESS};
 pub struct Lab {
     endpoints: LabEndpoints,
     // Dropped in this order: the children before the thread whose end would end them, the lock last.
-    children: Vec<Child>,
+    pub(crate) children: Vec<Child>,
     objects: Option<Objects>,
-    _keeper: Keeper,
-    layout: Layout,
+    pub(crate) keeper: Keeper,
+    pub(crate) means: Means,
+    pub(crate) layout: Layout,
+}
+
+/// What starting a server again needs.
+pub(crate) struct Means {
+    pub(crate) account: Account,
+    pub(crate) programs: Programs,
+    pub(crate) keys: Keys,
+}
+
+impl std::fmt::Debug for Means {
+    /// Without the keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Means").field("programs", &self.programs).finish_non_exhaustive()
+    }
 }
 
 /// Which servers to start.
@@ -62,7 +77,13 @@ impl Lab {
 
     /// Waits until a child ends that should not, and says how. Never returns while all is well.
     pub async fn failed(&self) -> LabError {
-        let deaths = self.children.iter().map(|child| Box::pin(child.death()));
+        self.first_death().await.1
+    }
+
+    /// The first child to end, by its place among the children, and how.
+    pub(crate) async fn first_death(&self) -> (usize, LabError) {
+        let places = self.children.iter().enumerate();
+        let deaths = places.map(|(at, child)| Box::pin(async move { (at, child.death().await) }));
         first(deaths.collect()).await
     }
 
@@ -71,7 +92,7 @@ impl Lab {
     /// # Errors
     /// `Orphan` when one does not end even by SIGKILL; the others were ended all the same.
     pub async fn stop(self) -> Result<(), LabError> {
-        let Self { children, objects, _keeper, layout, .. } = self;
+        let Self { children, objects, keeper: _keeper, layout, .. } = self;
         if let Some(objects) = objects {
             objects.stop().await;
         }
@@ -108,7 +129,9 @@ impl Lab {
         };
         let endpoints = endpoints(&layout, &keys, chain_listen, objects.as_ref())?;
         endpoints.write(&layout)?;
-        Ok(Self { endpoints, children: running, objects, _keeper: keeper, layout })
+        let Starting { account, programs, .. } = starting;
+        let means = Means { account, programs, keys };
+        Ok(Self { endpoints, children: running, objects, keeper, means, layout })
     }
 }
 

@@ -1,12 +1,14 @@
 //! Checks the books: the journal against itself, payments and purchases against the journal, leases against
-//! purchases, and every sighting against the chain, read anew.
+//! purchases, and all that was seen of the chain against the chain, every block of it read anew.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actors::{ChainDeps, Chains};
 use billing::lease::{Holding, fold};
-use chain::rpc::BlockAt;
+use chain::rpc::{BlockAt, RpcError};
 use chain::scan::{ScanQuery, Sighting};
+use futures::stream::{self, StreamExt};
 use store::Store;
 use store::accounts::{accounts_with_purchases, lease_find, purchases_live, refunds_of_account};
 use store::ledger::{Finding, LedgerReport, verify};
@@ -17,9 +19,13 @@ use crate::Plane;
 use crate::tiers::down;
 
 const ACCOUNTS_PAGE: i64 = 500;
-const SIGHTINGS_PAGE: i64 = 1_000;
-/// Blocks asked for at once. Public nodes refuse more.
-const BLOCKS_MAX: u64 = 500;
+/// Blocks asked for at once: a few seconds of a public node, which may halve the range again.
+const BLOCKS_MAX: i64 = 2_000;
+const CHUNKS_AT_ONCE: usize = 4;
+/// How often a difference is looked at again before it is one, and after what pause: a watcher that works
+/// meanwhile catches up within a second or two.
+const LOOKS_AGAIN: u32 = 3;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(700);
 
 /// What an audit found.
 #[derive(Debug, Clone, Default, serde::Serialize)]
@@ -106,54 +112,82 @@ async fn leases(store: &Store, report: &mut LedgerReport) -> Result<u64, Problem
     }
 }
 
-/// Every canonical sighting is on the chain as stored, and the chain shows no other in the same blocks.
+/// Every block that was ever scanned is asked again: what it shows is what is stored, no more and no less.
 async fn deposits(store: &Store, chain: &ChainDeps, report: &mut LedgerReport) -> Result<u64, Problem> {
-    let (mut checked, mut after) = (0, (-1, i32::MAX));
-    loop {
-        let page = store.sightings_list(chain.network, after, SIGHTINGS_PAGE).await.map_err(down)?;
-        let Some(last) = page.last() else { return Ok(checked) };
-        after = (last.block_number, last.log_index);
-        for run in runs(&page) {
-            let shown = reread(chain, run).await?;
-            checked += run.len() as u64;
-            compare(run, &shown, report);
+    let Some(cursor) = store.cursor_find(chain.network).await.map_err(down)? else { return Ok(0) };
+    let chunks: Vec<Blocks> = chunks((cursor.first_block, cursor.next_block - 1)).collect();
+    let mut read = stream::iter(chunks)
+        .map(|blocks| async move { both(store, chain, blocks).await.map(|both| (blocks, both)) })
+        .buffered(CHUNKS_AT_ONCE);
+    let mut checked = 0;
+    while let Some(next) = read.next().await {
+        let (blocks, (stored, shown)) = next?;
+        checked += stored.len() as u64;
+        let mut differences = compare(&stored, &shown);
+        for _ in 0..LOOKS_AGAIN {
+            if differences.is_empty() {
+                break;
+            }
+            // A reorganisation between the two reads is not a difference: look again.
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+            let (stored, shown) = both(store, chain, blocks).await?;
+            differences = compare(&stored, &shown);
+        }
+        differences.into_iter().for_each(|what| report.add("chain", what));
+    }
+    // Above the cursor there can be nothing: those blocks are not scanned.
+    let beyond = store.sightings_between(chain.network, (cursor.next_block, i64::MAX)).await.map_err(down)?;
+    let cursor = store.cursor_find(chain.network).await.map_err(down)?.map_or(0, |c| c.next_block);
+    for seen in beyond.iter().filter(|s| s.block_number >= cursor) {
+        report.add("chain", format!("{} is above the watcher's place", seen.source_id()));
+    }
+    Ok(checked)
+}
+
+/// Block numbers, both ends included.
+type Blocks = (i64, i64);
+
+fn chunks((first, last): Blocks) -> impl Iterator<Item = Blocks> {
+    let size = usize::try_from(BLOCKS_MAX).unwrap_or(1);
+    (first..=last).step_by(size).map(move |from| (from, last.min(from + BLOCKS_MAX - 1)))
+}
+
+/// What is stored of some blocks, and what the chain shows of them now.
+async fn both(
+    store: &Store,
+    chain: &ChainDeps,
+    blocks: Blocks,
+) -> Result<(Vec<SightingRow>, Vec<Sighting>), Problem> {
+    let stored = store.sightings_between(chain.network, blocks).await.map_err(down)?;
+    Ok((stored, reread(chain, blocks).await?))
+}
+
+async fn reread(chain: &ChainDeps, (from, to): Blocks) -> Result<Vec<Sighting>, Problem> {
+    let away =
+        |e: RpcError| Problem::new(Code::ChainUnavailable, format!("the chain could not be read again: {e}"));
+    let asset = chain::asset::usdc(chain.network).address;
+    for look in 0.. {
+        let head = chain.rpc.block_at(BlockAt::Latest).await.map_err(away)?.map_or(0, |head| head.number);
+        // A chain that ends before these blocks shows nothing of them.
+        let (from, to) = (from.unsigned_abs(), to.unsigned_abs().min(head));
+        if from > to {
+            break;
+        }
+        let query = ScanQuery { from, to, asset, payees: chain.payees.clone() };
+        match chain.rpc.authorizations(&query).await {
+            Err(RpcError::Moved) if look < LOOKS_AGAIN => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
+            answer => return answer.map_err(away),
         }
     }
-}
-
-/// Splits sightings, which are in chain order, into runs that one question to the node covers.
-fn runs(sightings: &[SightingRow]) -> Vec<&[SightingRow]> {
-    let (mut runs, mut rest) = (Vec::new(), sightings);
-    while let Some(first) = rest.first() {
-        let end = first.block_number.saturating_add(BLOCKS_MAX.cast_signed());
-        let (run, more) = rest.split_at(rest.partition_point(|s| s.block_number < end));
-        runs.push(run);
-        rest = more;
-    }
-    runs
-}
-
-async fn reread(chain: &ChainDeps, run: &[SightingRow]) -> Result<Vec<Sighting>, Problem> {
-    let number = |row: Option<&SightingRow>| row.map_or(0, |s| s.block_number.unsigned_abs());
-    let away = |e: chain::rpc::RpcError| {
-        Problem::new(Code::ChainUnavailable, format!("the chain could not be read again: {e}"))
-    };
-    let head = chain.rpc.block_at(BlockAt::Latest).await.map_err(away)?.map_or(0, |head| head.number);
-    // A chain that ends before the sightings shows none of them.
-    let (from, to) = (number(run.first()), number(run.last()).min(head));
-    if from > to {
-        return Ok(Vec::new());
-    }
-    let asset = run.first().map(|s| s.asset).ok_or_else(|| Problem::new(Code::Internal, "an empty run"))?;
-    let query = ScanQuery { from, to, asset, payees: chain.payees.clone() };
-    chain.rpc.authorizations(&query).await.map_err(away)
+    Ok(Vec::new())
 }
 
 /// The facts that make two sightings the same money.
 type Money = ([u8; 32], i64, [u8; 32], Option<[u8; 32]>, types::Wallet, types::Wallet, i64);
 
-fn compare(run: &[SightingRow], shown: &[Sighting], report: &mut LedgerReport) {
-    let stored: BTreeMap<Money, String> = run
+/// The differences, in words.
+fn compare(stored: &[SightingRow], shown: &[Sighting]) -> Vec<String> {
+    let stored: BTreeMap<Money, String> = stored
         .iter()
         .map(|s| {
             let money =
@@ -169,10 +203,25 @@ fn compare(run: &[SightingRow], shown: &[Sighting], report: &mut LedgerReport) {
             ((s.block_hash, log, s.tx_hash, s.nonce(), s.payer, s.pay_to, s.amount.0), s.block_number)
         })
         .collect();
-    for (_, name) in stored.iter().filter(|(money, _)| !on_chain.contains_key(*money)) {
-        report.add("chain", format!("the chain does not show the money of {name}"));
-    }
-    for (money, block) in on_chain.iter().filter(|(money, _)| !stored.contains_key(*money)) {
-        report.add("chain", format!("block {block} shows {} micros that were never seen", money.6));
+    let missing = stored.iter().filter(|(money, _)| !on_chain.contains_key(*money));
+    let unseen = on_chain.iter().filter(|(money, _)| !stored.contains_key(*money));
+    let missing = missing.map(|(_, name)| format!("the chain does not show the money of {name}"));
+    let unseen =
+        unseen.map(|(money, block)| format!("block {block} shows {} micros that were never seen", money.6));
+    missing.chain(unseen).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_is_in_one_chunk() {
+        let all: Vec<Blocks> = chunks((7, 7 + 2 * BLOCKS_MAX)).collect();
+        assert_eq!(all[0], (7, 6 + BLOCKS_MAX));
+        assert!(all.windows(2).all(|pair| pair[1].0 == pair[0].1 + 1));
+        assert_eq!(all[2], (7 + 2 * BLOCKS_MAX, 7 + 2 * BLOCKS_MAX));
+        // Nothing is scanned yet.
+        assert_eq!(chunks((7, 6)).count(), 0);
     }
 }

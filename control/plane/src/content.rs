@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde_json::json;
 use store::content::{self, ContentPlan, Room, Taken, Upload, UploadState};
-use types::{Code, ContentPlanId, Mutation, Problem, ProjectId, Sha256Hex, UploadId};
+use types::{Code, ContentPlanId, Mutation, Problem, ProjectId, Sha256Hex, UploadId, kill_point};
 
 use crate::Plane;
 use crate::caller::Caller;
@@ -254,14 +254,18 @@ impl Plane {
         let blobs = &*self.deps().blobs;
         let content = match blobs::verify(blobs, &upload.staging_key).await {
             Ok(content) => content,
-            Err(BlobError::NotFound) => return self.upload_ended(upload).await,
-            Err(e) => return Err(storage_problem(e)),
+            Err(e) => return self.upload_lost(upload, e).await,
         };
         compare(upload, &content)?;
+        kill_point!("deploy.content.checked");
         for _ in 0..PROMOTE_ATTEMPTS_MAX {
-            blobs::promote(blobs, &upload.staging_key, &content).await.map_err(storage_problem)?;
+            if let Err(e) = blobs::promote(blobs, &upload.staging_key, &content).await {
+                return self.upload_lost(upload, e).await;
+            }
+            kill_point!("deploy.content.promoted");
             if self.content_commit(upload, &content, room).await? {
                 blobs::discard(blobs, &upload.staging_key).await;
+                kill_point!("deploy.content.discarded");
                 return Ok(());
             }
         }
@@ -286,15 +290,19 @@ impl Plane {
                 return Err(self.no_room(upload.project, room, used_bytes).await);
             }
         }
+        kill_point!("deploy.content.taken");
         tx.commit().await.map_err(store_problem)?;
+        kill_point!("deploy.content.committed");
         Ok(true)
     }
 
-    /// Nothing is staged: either it never came, or a repeat of this request took it over in the meantime.
-    async fn upload_ended(&self, upload: &Upload) -> Result<(), Problem> {
+    /// What is staged cannot be read, or not to its end: it never came, or a repeat of this request or an
+    /// abort took it away in the meantime.
+    async fn upload_lost(&self, upload: &Upload, error: BlobError) -> Result<(), Problem> {
         let now = content::upload_find(&self.deps().store, upload.id).await.map_err(store_problem)?;
         match now.map(|now| now.state) {
             Some(UploadState::Completed) => Ok(()),
+            Some(UploadState::Open) if !matches!(error, BlobError::NotFound) => Err(storage_problem(error)),
             Some(UploadState::Open) => {
                 Err(Problem::new(Code::UploadIncomplete, "no bytes were uploaded yet")
                     .detail("sha256", upload.sha256.as_str())

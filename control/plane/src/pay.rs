@@ -5,22 +5,25 @@
 //! wherever the same proof is presented), wakes the payment's actor, and waits for the row; whoever comes
 //! with the same proof waits for the same row and gets the same answer (A01, A02).
 
+mod budget;
 mod challenge;
+mod receipt;
 
 use std::time::Duration;
 
 use chain::rpc::ChainRpc;
 use chain::x402::Offer;
 use chain::x402::verify::{SimulateError, VerifyError, check, simulate};
-use chain::x402::wire::{Presented, SettleResponse, WireError, decode};
+use chain::x402::wire::{Presented, WireError, decode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::outbox::outbox_append;
 use store::payments::{AuthorisationKey, NewPayment, PaymentRow, PaymentState, payment_insert};
 use store::{StoreError, sightings::SightingRow};
-use types::{AccountId, Code, Mutation, Network, PaymentId, Problem, UsdMicros, Wallet};
+use types::{AccountId, Code, Mutation, Network, PaymentId, Problem, UsdMicros, Wallet, kill_point};
 
 use self::challenge::Challenge;
+use self::receipt::{paid, with_receipt};
 use crate::Plane;
 use crate::caller::Caller;
 
@@ -76,7 +79,10 @@ impl Plane {
         let challenge = self.challenge(&what)?;
         match decode(caller.payment_signature.as_deref(), caller.x_payment.as_deref()) {
             Ok(None) => self.pay_unpaid(&what, &challenge).await,
-            Ok(Some(presented)) => self.pay_presented(caller, &what, &challenge, &presented).await,
+            Ok(Some(presented)) => self
+                .pay_presented(caller, &what, &challenge, &presented)
+                .await
+                .map_err(|problem| with_receipt(problem, &presented)),
             // Readable, but nothing that we take: paying the challenge fixes it.
             Err(e @ (WireError::Network | WireError::Version)) => {
                 Err(challenge.refused(Code::PaymentInvalid, e.reason(), &e.to_string()))
@@ -243,7 +249,9 @@ impl Plane {
             account: what.account,
             trace: caller.trace,
         };
+        kill_point!("payment.verified");
         let mut tx = deps.store.begin().await.map_err(unavailable)?;
+        budget::check(&mut tx, &new.key, self.now()).await?;
         if payment_insert(&mut tx, &new, self.now()).await.map_err(unavailable)? {
             outbox_append(&mut tx, "payment.step", json!({ "id": new.id })).await.map_err(unavailable)?;
             tracing::info!(
@@ -251,11 +259,14 @@ impl Plane {
                 amount_micros = new.amount.0, product = what.product, product.key = %what.product_key,
                 "payment verified"
             );
+            kill_point!("payment.inserted");
         }
         tx.commit().await.map_err(unavailable)?;
+        kill_point!("payment.accepted");
         let row = self.payment_before(presented).await?;
         let row = row.ok_or_else(|| unavailable(StoreError::NotFound("payment")))?;
         self.actors().payment.hint(row.id, actors::payment::Request::Settle);
+        kill_point!("payment.asked");
         Ok(row)
     }
 
@@ -265,6 +276,7 @@ impl Plane {
         for poll in 0..self.config().wait_secs_max * per_sec {
             let now = self.deps().store.payment_find(row.id).await.map_err(unavailable)?;
             if let Some(now) = now.filter(|now| !now.state.unfinished()) {
+                kill_point!("payment.settled");
                 return Ok(now);
             }
             if poll % POLLS_PER_HINT == POLLS_PER_HINT - 1 {
@@ -344,14 +356,6 @@ fn path_of(url: &str) -> &str {
 
 fn pays(seen: &SightingRow, presented: &Presented) -> bool {
     seen.pay_to == presented.authorization.to && seen.amount == presented.authorization.value
-}
-
-fn paid(row: &PaymentRow, version: chain::x402::wire::Version) -> Result<Paid, Problem> {
-    let corrupt = || unavailable(StoreError::Corrupt("a credited payment without its answer".to_owned()));
-    let answer = row.response.clone().ok_or_else(corrupt)?;
-    let tx_hash = row.tx_hash.ok_or_else(corrupt)?;
-    let settled = SettleResponse::paid(version, row.key.network, tx_hash, row.key.payer);
-    Ok(Paid { payment: row.id, answer, settle_response: settled.to_header() })
 }
 
 fn chain_silent(e: chain::rpc::RpcError) -> Problem {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use chain::asset;
 use serde_json::Value;
+use store::sightings::Cursor;
 use tokio::sync::Mutex;
 use types::{Network, UsdMicros};
 
@@ -18,6 +19,9 @@ const KEPT: Duration = Duration::from_secs(2);
 const CHECK_SECS_MAX: u64 = 3;
 /// Never written; asking for it costs the object store one lookup.
 const PROBE_KEY: &str = "health-probe";
+
+/// Begins the name of the check of a chain's watcher; it fails while the watcher is halted.
+pub const WATCHER: &str = "watcher ";
 
 /// What this server can do, by the names that clients know.
 const CAPABILITIES: [&str; 9] =
@@ -83,6 +87,8 @@ pub struct Status {
     pub outbox_rows: Option<i64>,
     pub payments_in_flight: Option<i64>,
     pub networks: Vec<Network>,
+    /// Where each chain's watcher is, and why it is halted if it is.
+    pub watchers: Vec<Cursor>,
     pub lab: Option<Value>,
 }
 
@@ -153,7 +159,15 @@ impl Plane {
         let chains = futures::future::join_all(deps.chains.0.values().map(|chain| async move {
             (chain.network, in_time(async { chain.rpc.head().await.is_ok() }).await)
         }));
-        let (database, cells, objects, chains) = tokio::join!(database, cells, objects, chains);
+        let watchers = futures::future::join_all(deps.chains.0.keys().map(|network| async move {
+            let runs = async {
+                let cursor = deps.store.cursor_find(*network).await;
+                cursor.is_ok_and(|cursor| cursor.is_none_or(|cursor| cursor.halted_reason.is_none()))
+            };
+            (*network, in_time(runs).await)
+        }));
+        let (database, cells, objects, chains, watchers) =
+            tokio::join!(database, cells, objects, chains, watchers);
         let all_chains = chains.iter().all(|(_, works)| *works);
         let named = [
             ("postgres", database),
@@ -166,6 +180,7 @@ impl Plane {
         let mut checks: BTreeMap<String, bool> =
             named.into_iter().map(|(name, works)| (name.to_owned(), works)).collect();
         checks.extend(chains.into_iter().map(|(network, works)| (format!("chain {network}"), works)));
+        checks.extend(watchers.into_iter().map(|(network, works)| (format!("{WATCHER}{network}"), works)));
         Health { checks }
     }
 
@@ -186,6 +201,10 @@ impl Plane {
         if deps.chains.0.values().any(|chain| chain.faucet.is_some()) {
             capabilities.push("faucet");
         }
+        let mut watchers = Vec::new();
+        for network in deps.chains.0.keys() {
+            watchers.extend(deps.store.cursor_find(*network).await.ok().flatten());
+        }
         Status {
             healthy: health.is_healthy(),
             uptime_secs: (self.now() - self.inner.started_at).num_seconds().unsigned_abs(),
@@ -196,6 +215,7 @@ impl Plane {
             outbox_rows: outbox.ok(),
             payments_in_flight: in_flight.ok(),
             networks: deps.chains.0.keys().copied().collect(),
+            watchers,
             lab: self.config().lab.clone(),
         }
     }

@@ -125,6 +125,7 @@ impl Plane {
             let answer = json!({ "body": done.body, "settle_response": done.settle_response });
             self.deps().store.idempotency_finish(key, &answer).await.map_err(down)?;
         }
+        types::kill_point!("payment.answering");
         Ok(done)
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use lab::{Lab, LabConfig, LabEndpoints};
 use plane::Plane;
+use types::{NodeId, OsEntropy};
 
 use crate::cli::VerifyArgs;
 use crate::config::{Config, Listen};
@@ -47,7 +48,7 @@ async fn report(mut config: Config) -> anyhow::Result<bool> {
     // Books are in the control database and on the chain; connecting to a cell would prepare it.
     config.cells.clear();
     let store = wire::store(&config).await?;
-    let deps = wire::deps(&config, store, 0).await?;
+    let deps = wire::deps(&config, store, NodeId::new(&OsEntropy), 0).await?;
     let started = node::start_actors(&deps).await?;
     let public_url = config.server.public_url.clone().unwrap_or_default();
     let plane =
@@ -69,6 +70,7 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         port: 80,
         siwx_domains: Vec::new(),
         admin_wallets: Vec::new(),
+        chain: lab_config::ChainChoices::default(),
     };
     lab_config::make(choices, endpoints)
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::kill::KillArgs;
+
 /// The Run402 control plane.
 #[derive(Debug, Parser)]
 #[command(name = "run402d", version)]
@@ -27,11 +29,13 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the whole platform on this machine, offline.
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// Run one node on the services that a configuration file names.
     Serve {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        #[command(flatten)]
+        kill: KillArgs,
     },
     /// Bring the control database to this version.
     Migrate {
@@ -48,6 +52,9 @@ pub enum Command {
         #[command(subcommand)]
         command: BooksCommand,
     },
+    /// List the places where a test can end the process.
+    #[command(hide = true)]
+    KillPoints,
     /// Print a generated document.
     #[command(hide = true)]
     Generate {
@@ -76,12 +83,32 @@ pub struct UpArgs {
     /// One more wallet that may use the operators' routes.
     #[arg(long = "admin-wallet", value_name = "ADDRESS")]
     pub admin_wallets: Vec<types::Wallet>,
+    #[command(flatten)]
+    pub chain: ChainArgs,
     /// Write a configuration with which `serve` joins this lab as a second node.
     #[arg(long, value_name = "FILE")]
     pub write_serve_config: Option<PathBuf>,
     /// The programs that `cargo xtask tools` installed.
     #[arg(long, env = "RUN402_TOOLS_DIR", value_name = "DIR")]
     pub tools: Option<PathBuf>,
+    #[command(flatten)]
+    pub kill: KillArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ChainArgs {
+    /// Deposits up to this are credited when their block is seen, larger ones when it is safe.
+    #[arg(long, value_name = "MICROS", value_parser = clap::value_parser!(i64).range(0..))]
+    pub instant_micros_max: Option<i64>,
+    /// A reorganisation deeper than this halts the watcher.
+    #[arg(long, value_name = "BLOCKS")]
+    pub retained_blocks: Option<u64>,
+    /// One more address that was paid before and is still watched.
+    #[arg(long = "retired-payee", value_name = "ADDRESS")]
+    pub retired_payees: Vec<types::Wallet>,
+    /// Read the chain here instead of at the lab's own node; given twice, both must agree.
+    #[arg(long, value_name = "URL", hide = true)]
+    pub chain_rpc: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

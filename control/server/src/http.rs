@@ -14,13 +14,22 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 const CONNECTIONS_MAX: usize = 10_000;
-/// A client that does not finish its headers holds a connection for this long.
-const HEADER_SECS_MAX: u64 = 30;
+/// A client that does not finish its headers, or asks for nothing, holds a connection for this long.
+const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+/// All headers of a request together. Signatures and payments are the largest, with a few kilobytes.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+const HEADERS_MAX: usize = 100;
+/// Requests of one HTTP/2 connection at once; more wait at the client.
+const STREAMS_MAX: u32 = 100;
+/// Streams that were opened and reset before we looked: beyond it the connection ends (CVE-2023-44487).
+const RESETS_MAX: usize = 20;
+/// A peer that does not answer a ping for as long is gone.
+const PING_SECS: (u64, u64) = (20, 20);
 /// After an accept that failed for lack of descriptors, the next would fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -32,8 +41,12 @@ pub struct HttpServer {
 
 impl HttpServer {
     pub fn start(listener: TcpListener, router: Router) -> Self {
+        Self::start_with(listener, router, HEADER_TIME_MAX)
+    }
+
+    fn start_with(listener: TcpListener, router: Router, header_time: Duration) -> Self {
         let (stop, stopped) = watch::channel(None);
-        Self { stop, task: tokio::spawn(serve(listener, router, stopped)) }
+        Self { stop, task: tokio::spawn(serve(listener, router, header_time, stopped)) }
     }
 
     /// Accepts nothing new, and gives requests under way `patience` to finish.
@@ -45,7 +58,12 @@ impl HttpServer {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<Option<Duration>>) {
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    header_time: Duration,
+    mut stopped: watch::Receiver<Option<Duration>>,
+) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -60,7 +78,7 @@ async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiv
         };
         let (router, watcher) = (router.clone(), graceful.watcher());
         tokio::spawn(async move {
-            connection(stream, peer, router, watcher).await;
+            connection(stream, peer, router, header_time, watcher).await;
             drop(place);
         });
     }
@@ -71,17 +89,57 @@ async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiv
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, watcher: Watcher) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    header_time: Duration,
+    watcher: Watcher,
+) {
     // Answers are small and clients wait for them.
     let _ = stream.set_nodelay(true);
-    let service = hyper::service::service_fn(move |request| answer(request, peer, router.clone()));
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(HEADER_SECS_MAX));
-    builder.http2().timer(TokioTimer::new());
-    let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    if let Err(e) = watcher.watch(serving).await {
-        tracing::debug!(error = %e, "connection ended");
+    let asked = Arc::new(Notify::new());
+    let first = asked.clone();
+    let service = hyper::service::service_fn(move |request| {
+        asked.notify_one();
+        answer(request, peer, router.clone())
+    });
+    let serving = builder(header_time).serve_connection(TokioIo::new(stream), service).into_owned();
+    // Telling HTTP/1 from HTTP/2 reads bytes before any timer of theirs runs.
+    let silent = async {
+        if tokio::time::timeout(header_time, first.notified()).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        served = watcher.watch(serving) => {
+            if let Err(e) = served {
+                tracing::debug!(error = %e, "connection ended");
+            }
+        }
+        () = silent => tracing::debug!(%peer, "connection asked for nothing"),
     }
+}
+
+fn builder(header_time: Duration) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_time)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEADER_BYTES_MAX);
+    let (every, patience) = PING_SECS;
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .max_header_list_size(u32::try_from(HEADER_BYTES_MAX).expect("64 KiB"))
+        .keep_alive_interval(Duration::from_secs(every))
+        .keep_alive_timeout(Duration::from_secs(patience));
+    builder
 }
 
 async fn answer(
@@ -128,6 +186,26 @@ mod tests {
         release.notify_one();
         assert_eq!(request.await.unwrap().unwrap(), "done");
         stopping.await.unwrap();
+    }
+
+    // I07. Goal: whoever asks for nothing does not hold a place. Method: silence, half a preface of HTTP/2 and
+    // half a head; each must be closed soon after its time, and an ordinary request still be answered.
+    #[tokio::test]
+    async fn a_connection_that_never_asks_is_closed() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let server = HttpServer::start_with(listener, router, Duration::from_millis(300));
+        for sent in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: "] {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            socket.write_all(sent.as_bytes()).await.unwrap();
+            let mut rest = Vec::new();
+            let closed = tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut rest)).await;
+            assert!(closed.is_ok(), "{sent:?} still holds its place");
+        }
+        assert_eq!(reqwest::get(format!("http://{address}/")).await.unwrap().text().await.unwrap(), "here");
+        server.stop(Duration::from_secs(1)).await;
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use anyhow::Context;
 use chain::keystore::Keystore;
 use chain::signer::KeySecret;
 use lab::LabEndpoints;
-use types::{Entropy, Network, OsEntropy, UsdMicros};
+use types::{Entropy, Network, NodeId, OsEntropy, UsdMicros};
 
 use crate::config::{
     CellConfig, ChainConfig, Config, ControlDbConfig, IdentityConfig, KeystoreConfig, Listen, PricesConfig,
@@ -31,6 +31,17 @@ pub struct Choices<'a> {
     pub port: u16,
     pub siwx_domains: Vec<String>,
     pub admin_wallets: Vec<types::Wallet>,
+    pub chain: ChainChoices,
+}
+
+/// What else may be chosen about the lab's chain.
+#[derive(Debug, Clone, Default)]
+pub struct ChainChoices {
+    /// Where the node reads the chain; the lab's own when empty.
+    pub rpc_urls: Vec<String>,
+    pub payees: Vec<types::Wallet>,
+    pub instant_max: Option<UsdMicros>,
+    pub retained_blocks: Option<u64>,
 }
 
 /// Makes the files that a configuration names, and the configuration.
@@ -42,6 +53,9 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
     ensure_master_key(&master_key_file)?;
     let keystore = store_keys(choices.data, lab)?;
     let payee = lab.payee_address.parse().context("the lab's payee")?;
+    let chain = choices.chain;
+    let own_rpc = vec![lab.chain_rpc.clone()];
+    let rpc_urls = if chain.rpc_urls.is_empty() { own_rpc } else { chain.rpc_urls };
     // A lab that only serves the books has no cell.
     let cells = (!lab.cell_url.is_empty())
         .then(|| CellConfig { name: CELL.to_owned(), url: lab.cell_url.clone().into() })
@@ -78,15 +92,15 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         keystore: Some(keystore),
         chains: vec![ChainConfig {
             network: NETWORK,
-            rpc_url: lab.chain_rpc.clone().into(),
+            rpc_urls: rpc_urls.into_iter().map(Into::into).collect(),
             payee,
-            payees: Vec::new(),
+            payees: chain.payees,
             fee_payer: SignerConfig::Keystore(FEE_PAYER.to_owned()),
             faucet: Some(SignerConfig::Keystore(FAUCET.to_owned())),
-            instant_max: UsdMicros(defaults::INSTANT_MICROS_MAX as i64),
-            retained_blocks: defaults::RETAINED_BLOCKS,
+            instant_max: chain.instant_max.unwrap_or(UsdMicros(defaults::INSTANT_MICROS_MAX as i64)),
+            retained_blocks: chain.retained_blocks.unwrap_or(defaults::RETAINED_BLOCKS),
         }],
-        prices: PricesConfig { every_tier_on: Some(vec![NETWORK]) },
+        prices: PricesConfig { every_tier_on: Some(vec![NETWORK]), tiers: Vec::new() },
         identity: IdentityConfig {
             siwx_domains: choices.siwx_domains,
             siwx_origins: Vec::new(),
@@ -94,6 +108,25 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             admin_wallets: choices.admin_wallets,
         },
     })
+}
+
+/// The node that this data directory's `up` is, made once.
+///
+/// It holds the directory's lock, so an earlier run of it is over: as the same node it takes that one's claims
+/// back at once, under higher epochs, instead of waiting until they lapse.
+///
+/// # Errors
+/// When the data directory cannot be written.
+pub fn node(data: &Path) -> anyhow::Result<NodeId> {
+    let path = data.join("node.id");
+    if let Some(node) = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()) {
+        return Ok(node);
+    }
+    // Torn or new: a node without claims only has to wait for those of the earlier run.
+    let fresh = NodeId::new(&OsEntropy);
+    let _ = std::fs::remove_file(&path);
+    write_new(&path, &fresh.to_string()).with_context(|| format!("writing {}", path.display()))?;
+    Ok(fresh)
 }
 
 /// Makes it once. Without it nothing that was sealed opens again.
@@ -143,6 +176,11 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
     let chain = config.chains.first().context("a lab has a chain")?;
     let cell = config.cells.first().context("a lab has a cell")?;
     let keystore = config.keystore.as_ref().context("a lab has a keystore")?;
+    let urls: Vec<&str> = chain.rpc_urls.iter().map(ExposeSecret::expose_secret).collect();
+    let (key_of_urls, urls) = match urls.as_slice() {
+        [one] => ("rpc_url", serde_json::json!(one)),
+        several => ("rpc_urls", serde_json::json!(several)),
+    };
     let absolute = |path: &Path| std::path::absolute(path).map(|path| path.display().to_string());
     let value = serde_json::json!({
         "server": {
@@ -167,8 +205,11 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
         "keystore": { "path": absolute(&keystore.path)?, "key_file": absolute(&keystore.key_file)? },
         "chains": [{
             "network": chain.network.as_str(),
-            "rpc_url": chain.rpc_url.expose_secret(),
+            key_of_urls: urls,
             "payee": chain.payee,
+            "payees": chain.payees,
+            "instant_micros_max": chain.instant_max.0,
+            "retained_blocks": chain.retained_blocks,
             "fee_payer": { "keystore": FEE_PAYER },
             "faucet": { "keystore": FAUCET },
         }],
@@ -217,15 +258,26 @@ mod tests {
             port: 4020,
             siwx_domains: vec!["localhost".into()],
             admin_wallets: Vec::new(),
+            chain: ChainChoices { retained_blocks: Some(7), ..ChainChoices::default() },
         };
         let first = make(choices(), &lab).unwrap();
         let key_before = std::fs::read(&first.server.master_key_file).unwrap();
         let again = make(choices(), &lab).unwrap();
         assert_eq!(std::fs::read(&again.server.master_key_file).unwrap(), key_before, "made once");
+        let node_before = node(&data).unwrap();
+        assert_eq!(node(&data).unwrap(), node_before, "a restart is the same node");
+        std::fs::write(data.join("node.id"), "node_12").unwrap();
+        assert_ne!(node(&data).unwrap(), node_before, "a torn file is made anew");
         let read = Config::parse(&serve_config(&again).unwrap()).unwrap();
         assert_eq!(read.sites.port, Some(4020));
+        assert_eq!((read.chains[0].retained_blocks, read.chains[0].rpc_urls.len()), (7, 1));
         assert_eq!(read.prices.every_tier_on, Some(vec![Network::BaseSepolia]));
-        assert!(read.server.public_url.is_none() && read.server.master_key_file.is_absolute());
+        assert_eq!(
+            read.server.public_url.as_deref(),
+            Some("http://127.0.0.1:4020"),
+            "nodes share their address"
+        );
+        assert!(read.server.master_key_file.is_absolute());
         std::fs::remove_dir_all(&data).unwrap();
     }
 }

@@ -10,6 +10,7 @@ mod config;
 mod drain;
 mod generate;
 mod http;
+mod kill;
 mod lab_config;
 mod node;
 mod ready;
@@ -48,14 +49,21 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(arguments) => up::run(arguments).await?,
-        Command::Serve { config } => serve::run(Config::load(&config)?).await?,
+        Command::Up(arguments) => {
+            arguments.kill.arm()?;
+            up::run(*arguments).await?;
+        }
+        Command::Serve { config, kill } => {
+            kill.arm()?;
+            serve::run(Config::load(&config)?).await?;
+        }
         Command::Migrate { config } => wire::migrate(&Config::load(&config)?).await?,
         Command::CheckConfig { config } => wire::check(&Config::load(&config)?)?,
         Command::Books { command: BooksCommand::Verify(arguments) } => {
             let clean = books::verify(arguments).await?;
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::KillPoints => kill::list(),
         Command::Generate { what } => generate::print(what)?,
     }
     Ok(ExitCode::SUCCESS)

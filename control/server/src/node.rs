@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::kit::watchdog::{self, Watchdog};
 use actors::kit::{Forwarded, HttpForward, Limits};
 use actors::schedule::Schedule;
 use actors::{Actors, Deps, Started};
@@ -95,6 +96,7 @@ pub struct Node {
     started: Started,
     schedule: Schedule,
     heartbeat: JoinHandle<()>,
+    _watchdog: Watchdog,
     api: HttpServer,
     internal: HttpServer,
     internal_url: String,
@@ -122,6 +124,7 @@ impl Node {
         // Claims of a node without a heartbeat are free for all, so this comes before the first actor.
         deps.store.node_heartbeat(deps.node, &internal_url, ttl).await.context("joining the other nodes")?;
         let heartbeat = tokio::spawn(beat(deps.clone(), internal_url.clone(), ttl));
+        let _watchdog = watchdog::start().context("starting the watchdog's thread")?;
         let secret = forward_secret(&deps);
         let started = start_actors(&deps).await?;
         let schedule = Schedule::start(&deps).await.context("starting the platform loops")?;
@@ -130,7 +133,7 @@ impl Node {
         let internal = HttpServer::start(bound.internal, internal_router(started.actors.clone(), secret));
         let api = HttpServer::start(bound.api, api::router(plane.clone(), api_config(config)));
         tracing::info!(node.id = %deps.node, %listen, internal = %internal_url, "serving");
-        Ok(Self { deps, plane, started, schedule, heartbeat, api, internal, internal_url, listen })
+        Ok(Self { deps, plane, started, schedule, heartbeat, _watchdog, api, internal, internal_url, listen })
     }
 
     pub fn plane(&self) -> &Plane {

@@ -1,6 +1,7 @@
 //! One node on the services that a configuration names.
 
 use serde_json::json;
+use types::{NodeId, OsEntropy};
 
 use crate::config::Config;
 use crate::drain::StopSignals;
@@ -19,7 +20,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let api = config.server.public_url.clone().unwrap_or_else(|| bound.api_url());
     let starting = async {
         let store = wire::migrated_store(&config).await?;
-        let deps = wire::deps(&config, store, bound.api_port()).await?;
+        let deps = wire::deps(&config, store, NodeId::new(&OsEntropy), bound.api_port()).await?;
         Node::start(&config, deps, bound, None).await
     };
     let node = tokio::select! {

@@ -20,7 +20,7 @@ const BLOCK_TIME_SECS: u64 = 1;
 const READY_SECS_MAX: u64 = 60;
 const READY_POLL: Duration = Duration::from_millis(100);
 
-/// Runs until told to stop, or until one of the lab's servers dies.
+/// Runs until told to stop, or until one of the lab's servers dies for good.
 ///
 /// # Errors
 /// In one line, when something cannot be started.
@@ -31,11 +31,11 @@ pub async fn run(arguments: UpArgs) -> anyhow::Result<()> {
     let bound = Bound::bind(listen, Names { api: "--listen", internal: "--listen" }).await?;
     let data = std::path::absolute(&arguments.data).context("the data directory")?;
     let starting = Lab::start(lab_settings(&data, &arguments), &progress);
-    let lab = tokio::select! {
+    let mut lab = tokio::select! {
         lab = starting => lab.map_err(|e| flagged(e, &arguments))?,
         () = signals.next() => return Ok(()),
     };
-    let outcome = run_node(&arguments, &data, &lab, bound, signals).await;
+    let outcome = run_node(&arguments, &data, &mut lab, bound, signals).await;
     progress("stopping the lab");
     let stopped = lab.stop().await.context("stopping the lab");
     outcome.and(stopped)
@@ -44,7 +44,7 @@ pub async fn run(arguments: UpArgs) -> anyhow::Result<()> {
 async fn run_node(
     arguments: &UpArgs,
     data: &Path,
-    lab: &Lab,
+    lab: &mut Lab,
     bound: Bound,
     mut signals: StopSignals,
 ) -> anyhow::Result<()> {
@@ -56,7 +56,7 @@ async fn run_node(
     let facts = facts(&api, data, &config, lab.endpoints());
     let starting = async {
         let store = wire::migrated_store(&config).await?;
-        let deps = wire::deps(&config, store, bound.api_port()).await?;
+        let deps = wire::deps(&config, store, lab_config::node(data)?, bound.api_port()).await?;
         let node = Node::start(&config, deps, bound, Some(facts.clone())).await?;
         healthy(&node).await?;
         anyhow::Ok(node)
@@ -70,7 +70,7 @@ async fn run_node(
     welcome(&api, &config);
     let failure = tokio::select! {
         () = signals.next() => None,
-        failure = lab.failed() => Some(failure),
+        failure = lab.keep_running(&progress) => Some(failure),
     };
     signals.second_ends_at_once();
     progress("finishing what is under way; Ctrl-C again ends at once");
@@ -121,6 +121,12 @@ fn configure(arguments: &UpArgs, data: &Path, bound: &Bound, lab: &LabEndpoints)
         port: api.port(),
         siwx_domains: domains,
         admin_wallets: arguments.admin_wallets.clone(),
+        chain: lab_config::ChainChoices {
+            rpc_urls: arguments.chain.chain_rpc.clone(),
+            payees: arguments.chain.retired_payees.clone(),
+            instant_max: arguments.chain.instant_micros_max.map(types::UsdMicros),
+            retained_blocks: arguments.chain.retained_blocks,
+        },
     };
     lab_config::make(choices, lab)
 }
@@ -164,7 +170,8 @@ async fn healthy(node: &Node) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(READY_SECS_MAX);
     loop {
         let health = node.plane().health().await;
-        if health.is_healthy() {
+        // A halted watcher waits for a person, who needs a server that runs.
+        if health.is_healthy() || health.failing().all(|name| name.starts_with(plane::status::WATCHER)) {
             return Ok(());
         }
         if tokio::time::Instant::now() > deadline {

@@ -8,6 +8,8 @@ use anyhow::{Context, bail};
 use chain::alloy_rpc::AlloyRpc;
 use chain::keystore::Keystore;
 use chain::kms::{KmsPlace, KmsSigner};
+use chain::quorum::QuorumRpc;
+use chain::rpc::ChainRpc;
 use chain::signer::Signer;
 use secrecy::{ExposeSecret, SecretString};
 use store::cells::{CellConfig, Cells};
@@ -21,7 +23,7 @@ use crate::ready;
 ///
 /// # Errors
 /// Says which service failed and which key of the configuration names it.
-pub async fn deps(config: &Config, store: Store, api_port: u16) -> anyhow::Result<Arc<Deps>> {
+pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) -> anyhow::Result<Arc<Deps>> {
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let master_key = master_key(&config.server.master_key_file)?;
     let cells =
@@ -34,6 +36,9 @@ pub async fn deps(config: &Config, store: Store, api_port: u16) -> anyhow::Resul
     if let Some(networks) = &config.prices.every_tier_on {
         prices = prices.on_networks(networks);
     }
+    for (tier, price) in &config.prices.tiers {
+        prices = prices.at_price(*tier, *price);
+    }
     let prices = prices.only_networks(|network| chains.get(network).is_some());
     let s3 = &config.s3;
     let (access, secret) = (s3.access_key.expose_secret(), s3.secret_key.expose_secret());
@@ -43,7 +48,7 @@ pub async fn deps(config: &Config, store: Store, api_port: u16) -> anyhow::Resul
     let port = config.sites.port.or(own_port);
     Ok(Arc::new(Deps {
         store,
-        node: NodeId::new(&*entropy),
+        node,
         clock: Arc::new(SystemClock),
         entropy,
         master_key,
@@ -142,8 +147,7 @@ async fn chain_deps(
     mut keystore: Option<&mut Keystore>,
     entropy: &dyn Entropy,
 ) -> anyhow::Result<ChainDeps> {
-    let rpc = AlloyRpc::new(config.network, config.rpc_url.expose_secret()).context("rpc_url")?;
-    chain::rpc::self_check(&rpc).await.context("rpc_url")?;
+    let rpc = chain_rpc(config).await?;
     let fee_payer = signer(&config.fee_payer, keystore.as_deref_mut(), entropy).await.context("fee_payer")?;
     let faucet = match &config.faucet {
         Some(faucet) => Some(signer(faucet, keystore, entropy).await.context("faucet")?),
@@ -155,7 +159,7 @@ async fn chain_deps(
     }
     Ok(ChainDeps {
         network: config.network,
-        rpc: Arc::new(rpc),
+        rpc,
         fee_payer,
         faucet,
         payee: config.payee,
@@ -163,6 +167,20 @@ async fn chain_deps(
         instant_max: config.instant_max,
         retained_blocks: config.retained_blocks,
     })
+}
+
+/// Every node is asked who it is before any is believed.
+async fn chain_rpc(config: &ChainConfig) -> anyhow::Result<Arc<dyn ChainRpc>> {
+    let mut nodes: Vec<Arc<dyn ChainRpc>> = Vec::new();
+    for url in &config.rpc_urls {
+        let rpc = AlloyRpc::new(config.network, url.expose_secret()).context("rpc_url")?;
+        chain::rpc::self_check(&rpc).await.context("rpc_url")?;
+        nodes.push(Arc::new(rpc));
+    }
+    match nodes.as_slice() {
+        [one] => Ok(one.clone()),
+        _ => Ok(Arc::new(QuorumRpc::new(config.network, nodes))),
+    }
 }
 
 async fn signer(

@@ -15,6 +15,7 @@
 
 mod logins;
 mod make;
+mod relay;
 mod rows;
 mod sessions;
 mod template;
@@ -28,6 +29,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use crate::{During, MasterKey, Store, StoreError};
 
 pub use logins::{Login, SlotName};
+pub use relay::MESSAGE_TOO_LARGE;
 pub use rows::{Slot, SlotCounts, SlotState, slot_counts, slot_of, slot_take};
 pub use sessions::{Session, SessionError};
 pub use template::TEMPLATE_VERSION;

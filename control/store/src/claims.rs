@@ -41,9 +41,9 @@ impl Store {
     /// `Db` only.
     pub async fn claim(&self, kind: &'static str, entity: Uuid, node: NodeId) -> Result<Claimed, StoreError> {
         let ours = sqlx::query(
-            "insert into claims as c (kind, entity, epoch, node) values ($1, $2, 1, $3)
+            "insert into claims as c (kind, entity, epoch, node) values ($1, $2, nextval('claim_epochs'), $3)
              on conflict (kind, entity) do update
-               set node = excluded.node, epoch = c.epoch + 1, held = true, claimed_at = now()
+               set node = excluded.node, epoch = nextval('claim_epochs'), held = true, claimed_at = now()
                where not c.held or c.node = excluded.node
                   or not exists (select from nodes n where n.id = c.node and n.expires_at > now())
              returning epoch",
@@ -100,6 +100,31 @@ impl Store {
             .await
             .during("release claim")?;
         Ok(())
+    }
+
+    /// Forgets claims of payments and deploys that have ended: at most `limit`. Nobody may hold them; a
+    /// holder that only seems dead finds its fence gone, which refuses it as well. Should one be wanted again,
+    /// it is made again, under an epoch that never was.
+    ///
+    /// # Errors
+    /// `Db` only.
+    pub async fn claims_sweep(&self, limit: i64) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "delete from claims where (kind, entity) in (
+               select c.kind, c.entity from claims c
+               where (not c.held or not exists (select from nodes n where n.id = c.node and n.expires_at > now()))
+                 and ((c.kind = 'payment' and exists (select from payments p where p.id = c.entity
+                        and (p.state in ('failed', 'expired')
+                          or (p.state = 'credited' and p.finalized_at is not null))))
+                   or (c.kind = 'deploy' and exists (select from deploy_operations d where d.id = c.entity
+                        and d.status in ('ready', 'failed', 'rolled_back'))))
+               limit $1 for update of c skip locked)",
+        )
+        .bind(limit)
+        .execute(self.pool())
+        .await
+        .during("sweep claims")?;
+        Ok(done.rows_affected())
     }
 
     /// Keeps all claims of `node` for another `ttl`. One row however many claims it has.

@@ -116,7 +116,8 @@ pub async fn plan_lock(tx: &mut Tx, project: ProjectId, digest: &Sha256Hex) -> R
 
 /// The live plan that answers the same question, unless it failed. With a client's key, also one that
 /// finished under it although the base has moved since: that is the question being asked again after a lost
-/// answer.
+/// answer. And one whose own release is what is live by now, although the operation has not noticed: a crash
+/// may come between the two.
 ///
 /// # Errors
 /// `Db`, `Corrupt`.
@@ -129,7 +130,8 @@ pub async fn plan_replay_find(tx: &mut Tx, replay: &Replay<'_>) -> Result<Option
          where p.project_id = $1 and p.digest = $2 and p.idempotency_key is not distinct from $3
            and p.expires_at > $4 and o.status not in ('failed', 'rolled_back', 'needs_repair')
            and ((p.base_release_id is not distinct from $5 and p.active_release_id is not distinct from $6)
-             or ($3 is not null and o.status = 'ready'))
+             or ($3 is not null and o.status = 'ready')
+             or (o.status in ('activating', 'activation_pending') and o.target_release_id = $6))
          order by p.created_at desc limit 1",
     )
     .bind(replay.project.0)

@@ -5,7 +5,8 @@
 //! take [`Tx`].
 //!
 //! **Lock order**, for everybody: claims, then accounts, leases, payments, projects, deploy rows, names, and
-//! last the ledger accounts in id order.
+//! last the ledger accounts in id order. The advisory lock of a payer ([`payments::payer_record_locked`]) comes
+//! before all of them: only a transaction that has nothing else yet takes it.
 
 pub mod accounts;
 pub mod cells;

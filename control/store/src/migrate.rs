@@ -13,7 +13,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [(i64, &str, &str); 8] = migrations![
+const MIGRATIONS: [(i64, &str, &str); 10] = migrations![
     1 "0001_ownership",
     2 "0002_accounts",
     3 "0003_ledger",
@@ -22,6 +22,8 @@ const MIGRATIONS: [(i64, &str, &str); 8] = migrations![
     6 "0006_content",
     7 "0007_deploys",
     8 "0008_requests",
+    9 "0009_first_block",
+    10 "0010_claim_epochs",
 ];
 
 impl Store {

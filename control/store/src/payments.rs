@@ -5,6 +5,7 @@
 //! are what the chain has shown; a sighting that appears later all the same (after a reorganisation) takes
 //! the payment up again.
 
+mod budget;
 mod read;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,8 @@ use types::{AccountId, Network, PaymentId, TraceId, UsdMicros, Wallet};
 
 use crate::sightings::{SightingRow, sighting_of_locked};
 use crate::{During, StoreError, Tx};
+
+pub use budget::{PayerRecord, payer_record_locked};
 
 /// Where a payment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

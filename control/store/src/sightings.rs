@@ -20,7 +20,9 @@ pub use read::sighting_of_locked;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     pub network: Network,
-    /// Everything below is scanned.
+    /// Where watching began: what is older was not paid to us.
+    pub first_block: i64,
+    /// Everything from there to below this is scanned.
     pub next_block: i64,
     /// Set when an operator must look: nothing is scanned meanwhile.
     pub halted_reason: Option<String>,
@@ -82,15 +84,15 @@ impl SightingRow {
 pub async fn cursor_insert(
     tx: &mut FencedTx,
     network: Network,
-    next_block: i64,
+    first_block: i64,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "insert into chain_cursors (network, next_block, updated_at) values ($1, $2, $3)
+        "insert into chain_cursors (network, first_block, next_block, updated_at) values ($1, $2, $2, $3)
          on conflict (network) do nothing",
     )
     .bind(network.as_str())
-    .bind(next_block)
+    .bind(first_block)
     .bind(now)
     .execute(tx.conn())
     .await

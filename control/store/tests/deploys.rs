@@ -1,14 +1,9 @@
 //! Content, names and releases on a real Postgres: limits, races, the pointer move, erasure.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
-#[expect(dead_code, reason = "shared with the ledger's tests, which use the rest")]
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Db, now};
 use chrono::TimeDelta;
-use common::{Db, now};
 use serde_json::{Value, json};
 use store::content::{
     ContentPlan, Room, Taken, Upload, UploadState, content_held, content_lock, content_orphan_drop,
@@ -397,6 +392,14 @@ async fn the_same_question_finds_its_plan_until_that_failed() {
     assert_eq!(ask(Replay { idempotency_key: Some("k"), ..same.clone() }).await, None);
     assert_eq!(ask(Replay { base_release: Some(ReleaseId::new(&OsEntropy)), ..same.clone() }).await, None);
     assert_eq!(ask(Replay { now: now() + TimeDelta::hours(24), ..same.clone() }).await, None);
+    // A crash between going live and noticing it: the base has moved, by this very plan.
+    let live = ReleaseId(uuid::Uuid::from_u128(7));
+    let going = "update deploy_operations set status = 'activation_pending',
+        target_release_id = '00000000-0000-0000-0000-000000000007'";
+    world.db.sql(going).await.unwrap();
+    assert_eq!(ask(Replay { active_release: Some(live), ..same.clone() }).await, Some(plan.id));
+    let other = Some(ReleaseId::new(&OsEntropy));
+    assert_eq!(ask(Replay { active_release: other, ..same.clone() }).await, None);
     let fail = "update deploy_operations set status = 'failed'";
     world.db.sql(fail).await.unwrap();
     assert_eq!(ask(same).await, None);

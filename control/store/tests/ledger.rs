@@ -1,10 +1,8 @@
 //! The ledger on a real Postgres: what the database refuses by itself, races, holds, seals, audits.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Db, customer, now, transfer, wallet};
+use crate::common::{Db, customer, now, transfer, wallet};
 use sqlx::Row;
 use store::accounts::{Lease, account_of_wallet_ensure, lease_write};
 use store::ledger::{

@@ -1,11 +1,7 @@
 //! Repeats, replays and limits on a real Postgres.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
-mod common;
-
+use crate::common::{Db, now, wallet};
 use chrono::TimeDelta;
-use common::{Db, now, wallet};
 use serde_json::json;
 use store::requests::{Begun, DripInsert, DripLimits, IdempotencyKey, NewDrip, NonceUse, drip_insert};
 use types::{Entropy, OsEntropy, UsdMicros};

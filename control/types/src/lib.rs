@@ -6,6 +6,7 @@ mod clock;
 mod code;
 mod digest;
 mod ids;
+pub mod kill_points;
 mod lifecycle;
 mod money;
 mod network;

@@ -48,6 +48,9 @@ pub struct Problem {
     pub extra: Map<String, Value>,
     /// The x402 challenge, already encoded, for the `PAYMENT-REQUIRED` header.
     pub payment_required: Option<String>,
+    /// What became of the payment that was presented, already encoded, for the `PAYMENT-RESPONSE` header.
+    #[serde(default)]
+    pub payment_response: Option<String>,
 }
 
 impl Problem {
@@ -60,6 +63,7 @@ impl Problem {
             details: Map::new(),
             extra: Map::new(),
             payment_required: None,
+            payment_response: None,
         }
     }
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

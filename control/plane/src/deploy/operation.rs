@@ -6,7 +6,7 @@ use actors::deploy::{Request, Spec, Verdict, check, deploy_problem};
 use actors::kit::ActorError;
 use serde_json::Value;
 use store::deploys::{self, Operation, OperationPage, Plan, Status};
-use types::{Code, Mutation, OperationId, PlanId, Problem, ProjectId};
+use types::{Code, Mutation, OperationId, PlanId, Problem, ProjectId, kill_point};
 
 use crate::Plane;
 use crate::caller::Caller;
@@ -80,8 +80,10 @@ impl Plane {
         if matches!(operation.status, Status::Planning | Status::Uploading) {
             self.commit_allowed(&plan).await?;
         }
+        kill_point!("deploy.asked");
         let asked = self.drive(&plan, Request::Commit { trace: caller.trace }).await;
         let operation = self.operation_fetch(plan.operation).await?;
+        kill_point!("deploy.answering");
         match asked {
             // It never started, so the caller must be told why; once it has, its row says everything.
             Err(e) if matches!(operation.status, Status::Planning | Status::Uploading) => {

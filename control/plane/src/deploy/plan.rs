@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use store::deploys::{self, Plan, Replay};
 use store::releases::{self, LiveProject};
-use types::{Code, OperationId, PlanId, Problem, ProjectId, ReleaseId, Sha256Hex, Wallet};
+use types::{Code, OperationId, PlanId, Problem, ProjectId, ReleaseId, Sha256Hex, Wallet, kill_point};
 
 use super::spec::{invalid, normalise, project, too_many_names};
 use crate::Plane;
@@ -282,7 +282,9 @@ impl Plane {
         };
         let event = json!({ "type": "plan.created", "plan_id": plan.id, "is_noop": plan.is_noop });
         deploys::plan_create(&mut tx, &plan, &[event]).await.map_err(store_problem)?;
+        kill_point!("deploy.plan.written");
         tx.commit().await.map_err(store_problem)?;
+        kill_point!("deploy.plan.inserted");
         let is_noop = plan.is_noop;
         tracing::info!(plan.id = %plan.id, operation.id = %plan.operation, is_noop, "deploy planned");
         Ok((plan.id, plan.operation))

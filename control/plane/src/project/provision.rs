@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 use store::projects::{NewProject, Phase, Project};
 use store::requests::{Begun, IdempotencyKey};
-use types::{AccountId, Code, Lifecycle, Mutation, Problem, ProjectId, Tier, Wallet};
+use types::{AccountId, Code, Lifecycle, Mutation, Problem, ProjectId, Tier, Wallet, kill_point};
 
 use super::{LeaseFacts, lease_facts};
 use crate::Plane;
@@ -74,12 +74,15 @@ impl Plane {
             _ => (fresh, false),
         };
         let project = self.project_made(account, id, name).await?;
+        kill_point!("provision.entered");
         let project = self.project_ready(project, repeatable).await?;
+        kill_point!("provision.ready");
         if let Some(key) = key {
             let answer = serde_json::json!({ "project_id": id });
             let named = IdempotencyKey { scope: &key.scope, key: &key.key };
             self.deps().store.idempotency_finish(named, &answer).await.map_err(store_problem)?;
         }
+        kill_point!("provision.remembered");
         let standing = self.standing(account).await?;
         Ok(Provisioned {
             project: id,

@@ -11,8 +11,8 @@ use super::reader::Section;
 #[derive(Debug)]
 pub struct ChainConfig {
     pub network: Network,
-    /// May carry a provider's key.
-    pub rpc_url: SecretString,
+    /// One node, or several that must agree. May carry a provider's key.
+    pub rpc_urls: Vec<SecretString>,
     pub payee: Wallet,
     /// Earlier payees: still watched.
     pub payees: Vec<Wallet>,
@@ -43,7 +43,7 @@ impl ChainConfig {
         let wallet = "an address: 0x and 40 hex digits";
         let network =
             s.required::<Network>("network", "\"eip155:8453\" (Base) or \"eip155:84532\" (Base Sepolia)");
-        let rpc_url = s.required("rpc_url", "the URL of a JSON-RPC node of that network");
+        let rpc_urls = rpc_urls(&mut s);
         let payee = s.required("payee", wallet);
         let payees = s.or("payees", Vec::new(), "a list of addresses that were paid before");
         let fee_payer = SignerConfig::read(s.section("fee_payer"));
@@ -55,7 +55,7 @@ impl ChainConfig {
         s.finish();
         Some(Self {
             network: network?,
-            rpc_url: rpc_url?,
+            rpc_urls: rpc_urls?,
             payee: payee?,
             payees: payees?,
             fee_payer: fee_payer?,
@@ -72,6 +72,21 @@ impl ChainConfig {
         let signers = std::iter::once(&self.fee_payer).chain(&self.faucet);
         signers.into_iter().any(|signer| matches!(signer, SignerConfig::Keystore(_)))
     }
+}
+
+/// One URL, or a list of at least two whose nodes must agree (B10).
+fn rpc_urls(s: &mut Section<'_>) -> Option<Vec<SecretString>> {
+    let write =
+        "rpc_url = \"URL\" of a JSON-RPC node, or rpc_urls = [\"URL\", \"URL\"] of several that must agree";
+    let one = s.optional::<SecretString>("rpc_url", write)?;
+    let several = s.optional::<Vec<SecretString>>("rpc_urls", write)?;
+    let urls = match (one, several) {
+        (Some(url), None) => vec![url],
+        (None, Some(urls)) if urls.len() > 1 => urls,
+        _ => Vec::new(),
+    };
+    s.check(!urls.is_empty(), "rpc_url", || write.to_owned());
+    (!urls.is_empty()).then_some(urls)
 }
 
 impl SignerConfig {

@@ -1,13 +1,18 @@
-//! `[prices]`: which networks pay for which tier.
+//! `[prices]`: which networks pay for which tier, and what a tier costs.
 
-use types::Network;
+use types::{Network, Tier, UsdMicros};
 
 use super::reader::Section;
+
+/// Above this a price is more likely a slip of units than a price.
+const PRICE_MICROS_MAX: u64 = 100_000_000_000;
 
 #[derive(Debug, Default)]
 pub struct PricesConfig {
     /// Every tier is payable on exactly these networks, in this order; the built-in table when absent.
     pub every_tier_on: Option<Vec<Network>>,
+    /// Prices other than the built-in ones. Every node of an installation must have the same.
+    pub tiers: Vec<(Tier, UsdMicros)>,
 }
 
 impl PricesConfig {
@@ -15,7 +20,22 @@ impl PricesConfig {
         let Some(mut s) = section else { return Some(Self::default()) };
         let every_tier_on =
             s.optional("every_tier_on", "a list such as [\"eip155:84532\"]: test money then buys everything");
+        let tiers = [(Tier::Prototype, "prototype"), (Tier::Hobby, "hobby"), (Tier::Team, "team")];
+        let tiers = tiers.map(|(tier, name)| match s.section_if_there(name) {
+            Some(section) => read_price(section).map(|price| Some((tier, price))),
+            None => Some(None),
+        });
         s.finish();
-        Some(Self { every_tier_on: every_tier_on? })
+        let tiers = tiers.into_iter().collect::<Option<Vec<_>>>()?;
+        Some(Self { every_tier_on: every_tier_on?, tiers: tiers.into_iter().flatten().collect() })
     }
+}
+
+fn read_price(mut s: Section<'_>) -> Option<UsdMicros> {
+    let write = "millionths of a dollar, 1 to 100000000000: $5 is 5000000";
+    let price = s.required::<u64>("price_micros", write);
+    let usable = price.is_none_or(|price| (1..=PRICE_MICROS_MAX).contains(&price));
+    s.check(usable, "price_micros", || write.to_owned());
+    s.finish();
+    price?.try_into().ok().map(UsdMicros)
 }

@@ -98,6 +98,20 @@ fn a_network_of_real_money_has_no_faucet_and_each_network_is_there_once() {
     assert!(found.iter().any(|key| key == "chains") && found.iter().any(|key| key == "keystore"));
 }
 
+// A31.
+#[test]
+fn a_tier_may_have_another_price_and_never_none() {
+    let prices = |section: &str| Config::parse(&format!("{EXAMPLE}\n{section}"));
+    let config = prices("[prices.hobby]\nprice_micros = 6000000").unwrap();
+    assert_eq!(config.prices.tiers, [(types::Tier::Hobby, types::UsdMicros(6_000_000))]);
+    for bad in ["price_micros = 0", "price_micros = -1", "price_micros = 5.0", "price = 1", ""] {
+        let Err(ConfigError::Mistakes(found)) = prices(&format!("[prices.team]\n{bad}")) else {
+            panic!("{bad:?} is taken");
+        };
+        assert!(found.iter().all(|m| m.key.starts_with("prices.team.price")), "{bad:?}: {found:#?}");
+    }
+}
+
 #[test]
 fn secrets_are_not_shown() {
     let config = Config::parse(EXAMPLE).unwrap();

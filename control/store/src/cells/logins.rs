@@ -57,6 +57,15 @@ impl SlotName {
     }
 }
 
+/// Limits of a login that only a superuser may set, so that its tenant cannot lift them.
+pub(super) fn bounds(role: &str) -> [String; 2] {
+    [
+        format!("alter role {role} set temp_file_limit = '256MB'"),
+        // `raise log` and `debug_print_plan` would write the disk full, with tenants' own words.
+        format!("alter role {role} set log_min_messages = 'fatal'"),
+    ]
+}
+
 /// 256 random-looking bits: SCRAM with one iteration is enough for them.
 pub(super) fn password(key: &MasterKey, name: SlotName, login: Login) -> String {
     key.derive(&format!("slot/{name}/{}/1", login.as_str()))

@@ -94,8 +94,9 @@ impl Cells {
                 ),
             )
             .await?;
-            // Set by the superuser, so the tenant cannot raise it.
-            run(&mut conn, format!("alter role {role} set temp_file_limit = '256MB'")).await?;
+            for sql in logins::bounds(&role) {
+                run(&mut conn, sql).await?;
+            }
         }
         let grant = |what: &str, to: Login| {
             format!("grant {what} to {} with inherit false, set true, admin false", name.role(to))
@@ -103,12 +104,19 @@ impl Cells {
         run(&mut conn, grant("anon, authenticated", Login::Api)).await?;
         run(&mut conn, grant("project_admin", Login::Staff)).await?;
         run(&mut conn, grant("service_role", Login::Admin)).await?;
-        run(&mut conn, format!("create database {name} template {} strategy wal_log", template_name()))
-            .await?;
+        // Born with rights for PUBLIC, so nobody is let in until they are gone: neither another slot's login, nor
+        // the check of a node that starts meanwhile, which would take it for a hole.
+        let template = template_name();
+        run(
+            &mut conn,
+            format!("create database {name} template {template} strategy wal_log allow_connections false"),
+        )
+        .await?;
         run(&mut conn, format!("revoke all on database {name} from public")).await?;
         run(&mut conn, format!("grant connect on database {name} to {name}_api, {name}_staff, {name}_auth"))
             .await?;
         run(&mut conn, format!("grant connect, temporary on database {name} to {name}_admin")).await?;
+        run(&mut conn, format!("alter database {name} allow_connections true")).await?;
         drop(conn);
         // The last time that a superuser enters this database.
         let mut inside = PgConnection::connect_with(&cell.options.clone().database(&name.to_string()))

@@ -9,6 +9,7 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::relay::{self, Relay};
 use super::{Cells, Login, Slot, logins};
 use crate::{During, StoreError};
 
@@ -43,6 +44,8 @@ pub struct Session {
     pub conn: PgConnection,
     /// The backend's process id, for `session_end`.
     pub pid: i32,
+    // After the connection and before the permits: fields are dropped in this order.
+    relay: Relay,
     _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
@@ -107,12 +110,12 @@ impl Cells {
         let options = self.options_for(slot, login)?.options(settings.iter().map(|(k, v)| (*k, v.as_str())));
         let open = || async {
             let wait = Duration::from_secs(CONNECT_SECS_MAX);
-            match tokio::time::timeout(wait, PgConnection::connect_with(&options)).await {
+            match tokio::time::timeout(wait, relay::connect(&options)).await {
                 Ok(done) => done,
                 Err(_) => Err(sqlx::Error::PoolTimedOut),
             }
         };
-        let mut conn = match open().await {
+        let (mut conn, relay) = match open().await {
             // A tenant may change the password of the login its SQL runs as; it locks out only itself, until
             // now.
             Err(e) if is_sqlstate(&e, &["28P01", "28000"]) => {
@@ -131,7 +134,7 @@ impl Cells {
         )
         .during("open a tenant session")
         .and_then(|pid: String| pid.parse().map_err(|_| StoreError::Corrupt("backend pid".into())))?;
-        Ok(Session { conn, pid, _permits: permits })
+        Ok(Session { conn, pid, relay, _permits: permits })
     }
 
     /// Ends what a session is doing: cancels, then terminates. Works from the maintenance database, and only
@@ -177,11 +180,11 @@ impl Cells {
         let role = slot.name().role(login);
         let password = logins::password(&self.inner.key, slot.name(), login);
         let mut conn = cell.superuser.acquire().await.during("connect to a cell")?;
-        for sql in [
+        let reset = [
             format!("alter role {role} password '{password}' valid until 'infinity'"),
             format!("alter role {role} reset all"),
-            format!("alter role {role} set temp_file_limit = '256MB'"),
-        ] {
+        ];
+        for sql in reset.into_iter().chain(logins::bounds(&role)) {
             super::template::run(&mut conn, sql).await?;
         }
         tracing::info!(slot = %slot.name(), login = login.as_str(), "login reset");
@@ -193,6 +196,7 @@ impl Session {
     /// Closes politely, so that the server frees the connection before its permit is given back.
     pub async fn close(self) {
         let _ = self.conn.close().await; // Dropping it does the same, only later.
+        self.relay.finish().await;
     }
 }
 

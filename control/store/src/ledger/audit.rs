@@ -40,7 +40,8 @@ pub(super) const QUERIES: [(&str, &str); 8] = [
              (select count(*) from ledger_transfers t where t.source = 'sighting' and t.source_id = seen.name
                 and not exists (select from ledger_transfers r where r.reverses = t.id)) as suspended,
              (select count(*) from ledger_transfers t join ledger_accounts d on d.id = t.debit
-              where t.source = 'x402' and seen.state = 'credited' and d.kind <> 'suspense'
+              where t.source = 'x402' and seen.state = 'credited'
+                and (d.kind <> 'suspense' or t.metadata->>'drawn' <> seen.name)
                 and t.source_id = seen.network || '/' || seen.asset || '/' || seen.payer || '/0x'
                   || encode(seen.nonce, 'hex') || '/#' || seen.credits
                 and not exists (select from ledger_transfers r where r.reverses = t.id)) as deposited

@@ -49,8 +49,8 @@ impl Store {
     /// `Db` and `Corrupt` only.
     pub async fn cursor_find(&self, network: Network) -> Result<Option<Cursor>, StoreError> {
         let row = sqlx::query(
-            "select network, next_block, halted_reason, safe_block, finalized_block from chain_cursors
-             where network = $1",
+            "select network, first_block, next_block, halted_reason, safe_block, finalized_block
+             from chain_cursors where network = $1",
         )
         .bind(network.as_str())
         .fetch_optional(self.pool())
@@ -61,6 +61,7 @@ impl Store {
                 let read = Reader { row };
                 Ok(Cursor {
                     network: read.network()?,
+                    first_block: read.get("first_block")?,
                     next_block: read.get("next_block")?,
                     halted_reason: read.get("halted_reason")?,
                     safe_block: read.get("safe_block")?,
@@ -127,32 +128,30 @@ impl Store {
         row.as_ref().map(sighting_row).transpose()
     }
 
-    /// Canonical sightings of a chain in chain order, from `(block, log index)` on: for the books, page by
-    /// page.
+    /// Every canonical sighting in a range of blocks, both ends included. The caller bounds the range.
     ///
     /// # Errors
     /// `Db` and `Corrupt` only.
-    pub async fn sightings_list(
+    pub async fn sightings_between(
         &self,
         network: Network,
-        after: (i64, i32),
-        limit: i64,
+        (from, to): (i64, i64),
     ) -> Result<Vec<SightingRow>, StoreError> {
         let rows = sqlx::query(select_sightings!(
-            "where s.network = $1 and s.canonical and (s.block_number, s.log_index) > ($2, $3)
-             order by s.block_number, s.log_index limit $4"
+            "where s.network = $1 and s.canonical and s.block_number between $2 and $3
+             order by s.block_number, s.log_index"
         ))
         .bind(network.as_str())
-        .bind(after.0)
-        .bind(after.1)
-        .bind(limit)
+        .bind(from)
+        .bind(to)
         .fetch_all(self.pool())
         .await
-        .during("list sightings")?;
+        .during("list sightings of a range")?;
         rows.iter().map(sighting_row).collect()
     }
 
-    /// Sightings that left the canonical chain while their money stands on suspense.
+    /// Sightings that left the canonical chain while their money stands on suspense. Not those whose money a
+    /// standing credit drew: it came back to us in another block, and other people's money is on suspense.
     ///
     /// # Errors
     /// `Db` and `Corrupt` only.
@@ -162,7 +161,13 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<SightingRow>, StoreError> {
         let rows = sqlx::query(select_sightings!(
-            "where s.network = $1 and s.in_suspense and not s.canonical limit $2"
+            "where s.network = $1 and s.in_suspense and not s.canonical and not exists (
+               select from payments p join ledger_transfers t on t.source = 'x402' and t.source_id = p.network
+                 || '/' || p.asset || '/' || p.payer || '/0x' || encode(p.nonce, 'hex') || '/#' || p.credits
+               where p.network = s.network and p.asset = s.asset and p.payer = s.payer and p.nonce = s.nonce
+                 and p.state = 'credited' and t.metadata->>'drawn' = s.network || '/0x'
+                   || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn)
+             limit $2"
         ))
         .bind(network.as_str())
         .bind(limit)

@@ -22,6 +22,12 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start() -> Self {
+        let quick = ["fsync=off", "shared_buffers=32MB", "max_connections=60", "deadlock_timeout=200ms"];
+        Self::start_with(&quick)
+    }
+
+    /// With settings of one's own, such as a durable one to measure.
+    pub fn start_with(settings: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let programs = programs();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -38,8 +44,8 @@ impl Postgres {
             .arg(folder.join("data"))
             .arg("-k")
             .arg(&folder)
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=32MB"])
-            .args(["-c", "max_connections=60", "-c", "deadlock_timeout=200ms"])
+            .args(["-c", "listen_addresses="])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -44,8 +44,15 @@ impl Statement {
 
 /// The statements of a text; empty ones are left out, as the server does.
 pub(crate) fn statements(text: &str) -> Vec<Statement> {
-    let mut lexer =
-        Lexer { bytes: text.as_bytes(), at: 0, parens: 0, bodies: 0, open: None, done: Vec::new() };
+    let mut lexer = Lexer {
+        bytes: text.as_bytes(),
+        at: 0,
+        parens: 0,
+        bodies: 0,
+        begun: false,
+        open: None,
+        done: Vec::new(),
+    };
     lexer.run();
     lexer.done
 }
@@ -56,6 +63,8 @@ struct Lexer<'a> {
     parens: usize,
     /// `begin atomic` and `case` that are open within a `create function`.
     bodies: usize,
+    /// The token before was a bare `begin` outside of parentheses.
+    begun: bool,
     open: Option<Statement>,
     done: Vec<Statement>,
 }
@@ -188,8 +197,10 @@ impl Lexer<'_> {
             }
         }
         let word = String::from_utf8_lossy(name).to_uppercase();
+        let begun = self.begun;
         self.token(start);
-        self.track_body(&word);
+        self.begun = word == "BEGIN" && self.parens == 0;
+        self.track_body(&word, begun);
         let depth = self.parens;
         if let Some(open) = &mut self.open {
             open.words.push(Word { text: word, depth });
@@ -197,12 +208,14 @@ impl Lexer<'_> {
     }
 
     /// `create function ... begin atomic a; b; end` is one statement.
-    fn track_body(&mut self, word: &str) {
+    fn track_body(&mut self, word: &str, begun: bool) {
         let Some(open) = &self.open else { return };
         let routine = open.word(0) == "CREATE"
             && ["FUNCTION", "PROCEDURE"].iter().any(|kind| (1..4).any(|i| open.word(i) == *kind));
         match word {
-            "BEGIN" if routine => self.bodies += 1,
+            // Both words, side by side: `begin` alone may be the name of a parameter, and a body that is none
+            // would hide a `commit`.
+            "ATOMIC" if routine && begun => self.bodies += 1,
             "CASE" if self.bodies > 0 => self.bodies += 1,
             "END" => self.bodies = self.bodies.saturating_sub(1),
             _ => {}
@@ -210,6 +223,7 @@ impl Lexer<'_> {
     }
 
     fn token(&mut self, start: usize) {
+        self.begun = false;
         let end = self.at.min(self.bytes.len());
         match &mut self.open {
             Some(open) => open.range.end = end,
@@ -270,6 +284,15 @@ mod tests {
                     select case when true then 1 else 2 end; select 2; end; select 3";
         assert_eq!(split(text).len(), 2);
         assert_eq!(split("begin; select 1; end; select 2").len(), 4);
+        // G11: nothing but a real body hides what follows.
+        for text in [
+            "create function f(begin int) returns int return 1; commit",
+            "create function f(begin atomic) returns int return 1; commit",
+            "create function f() returns int set a.b to begin, atomic return 1; commit",
+            "create function f() returns int set a.b to 'begin' return 1; commit",
+        ] {
+            assert_eq!(split(text).len(), 2, "{text}");
+        }
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Collected {
         self.names = self.fields.iter().map(|field| field.name.clone()).collect();
     }
 
-    fn too_large(&self) -> SqlError {
+    pub(super) fn too_large(&self) -> SqlError {
         SqlError::TooLarge { rows_max: self.limits.rows_max, bytes_max: self.limits.bytes_max }
     }
 }

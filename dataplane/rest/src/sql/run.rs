@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use sqlx::postgres::{PgConnection, PgDatabaseError, PgErrorPosition};
+use sqlx::postgres::{PgConnection, PgDatabaseError, PgErrorPosition, PgRow};
 use sqlx::{AssertSqlSafe, Either, Executor, Row, SqlSafeStr};
-use store::cells::{Cells, Login, Session, Slot};
+use store::cells::{Cells, Login, MESSAGE_TOO_LARGE, Session, Slot};
 
 use super::lex::{Statement, statements};
 use super::result::{Collected, RawField, may_return_rows, named, raw_fields, reads_only};
@@ -113,22 +113,60 @@ async fn transaction(
     limits: Limits,
 ) -> Result<Collected, SqlError> {
     let told = |e: sqlx::Error, index: usize, prefix: Option<&str>| refusal(&e, index, prefix, statements);
-    sqlx::raw_sql("begin").execute(&mut *conn).await.map_err(|e| told(e, 0, None))?;
+    let begun = sqlx::raw_sql(BEGIN).fetch_one(&mut *conn).await.map_err(|e| told(e, 0, None))?;
     let mut collected = Collected::new(limits);
-    if let Some(execute) = &plan.execute {
-        let prepare = sqlx::raw_sql(AssertSqlSafe(plan.text.clone()));
-        prepare.execute(&mut *conn).await.map_err(|e| told(e, 0, Some(plan.prefix)))?;
-        send(conn, execute, statements, &mut collected).await?.map_err(|e| told(e, 0, None))?;
-    } else {
-        let sent = send(conn, &plan.text, statements, &mut collected).await?;
-        let index = collected.completed;
-        sent.map_err(|e| told(e, index, Some("")))?;
+    let mut index = 0;
+    let sent = match &plan.execute {
+        Some(execute) => {
+            let prepare = sqlx::raw_sql(AssertSqlSafe(plan.text.clone()));
+            prepare.execute(&mut *conn).await.map_err(|e| told(e, 0, Some(plan.prefix)))?;
+            send(conn, execute, statements, &mut collected).await?.map_err(|e| (e, None))
+        }
+        None => {
+            let sent = send(conn, &plan.text, statements, &mut collected).await?;
+            index = collected.completed;
+            sent.map_err(|e| (e, Some("")))
+        }
+    };
+    if let Err((e, prefix)) = sent {
+        if let Some(held_back) = held_back(&e, &collected) {
+            return Err(held_back);
+        }
+        return match was_ended(conn, &e).await {
+            true => Err(SqlError::OutcomeUnknown),
+            false => Err(told(e, index, prefix)),
+        };
     }
-    match sqlx::raw_sql("commit").execute(&mut *conn).await {
+    match sqlx::raw_sql(COMMIT).fetch_all(&mut *conn).await {
+        // Not the transaction that we began: part of the text ended it.
+        Ok(rows) if rows.first().and_then(instant) != instant(&begun) => Err(SqlError::OutcomeUnknown),
         Ok(_) => Ok(collected),
         // A deferred constraint: the server spoke, so it did not commit.
         Err(e @ sqlx::Error::Database(_)) => Err(told(e, collected.completed.saturating_sub(1), None)),
         Err(_) => Err(SqlError::OutcomeUnknown),
+    }
+}
+
+/// The start of a transaction is its name here: nothing within it can change that, nor a time zone its text.
+const BEGIN: &str = "begin; select pg_catalog.extract('epoch', pg_catalog.now())::pg_catalog.text";
+const COMMIT: &str = "select pg_catalog.extract('epoch', pg_catalog.now())::pg_catalog.text; commit";
+const IN_FAILED_TRANSACTION: &str = "25P02";
+
+fn instant(row: &PgRow) -> Option<String> {
+    row.try_get(0).ok()
+}
+
+/// Whether the text ended our transaction before its statement failed: in ours, nothing more would run.
+async fn was_ended(conn: &mut PgConnection, error: &sqlx::Error) -> bool {
+    // A server that says goodbye with its refusal takes the transaction with it.
+    let Some(refused) = error.as_database_error() else { return false };
+    let is_fatal = refused.code().is_some_and(|code| code.starts_with("57P"));
+    if is_fatal {
+        return false;
+    }
+    match sqlx::raw_sql("select 1").execute(conn).await {
+        Ok(_) => true,
+        Err(e) => e.as_database_error().and_then(|e| e.code()).is_some_and(|c| c != IN_FAILED_TRANSACTION),
     }
 }
 
@@ -151,6 +189,12 @@ async fn send(
             Err(e) => return Ok(Err(e)),
         }
     }
+}
+
+/// One row larger than a whole answer may be: it never came.
+fn held_back(error: &sqlx::Error, collected: &Collected) -> Option<SqlError> {
+    let code = error.as_database_error()?.code()?;
+    (code == MESSAGE_TOO_LARGE).then(|| collected.too_large())
 }
 
 /// `prefix` is what stood before the user's text; `None` when a position would mean nothing to the user.

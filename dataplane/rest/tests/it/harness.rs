@@ -120,14 +120,21 @@ impl World {
         login: Login,
         database: &str,
     ) -> Result<PgConnection, sqlx::Error> {
+        PgConnection::connect_with(&self.options_as(slot, login, database)).await
+    }
+
+    /// How a slot's login reaches a database.
+    pub fn options_as(&self, slot: &Slot, login: Login, database: &str) -> PgConnectOptions {
         let password = self.key.derive(&format!("slot/{}/{}/1", slot.name(), login.as_str()));
         let options: PgConnectOptions = self.cell_url.parse().unwrap();
-        let options = options
-            .username(&slot.name().role(login))
-            .password(&password)
-            .database(database)
-            .disable_statement_logging();
-        PgConnection::connect_with(&options).await
+        let role = slot.name().role(login);
+        options.username(&role).password(&password).database(database).disable_statement_logging()
+    }
+
+    /// Everything that the lab's children wrote so far.
+    pub fn child_logs(&self) -> String {
+        let files = std::fs::read_dir(self.data.join("logs")).unwrap();
+        files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap_or_default()).collect()
     }
 }
 

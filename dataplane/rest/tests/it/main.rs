@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod harness;
+mod hostile;
 mod isolation;
+mod neighbour;
 mod slots;
 mod sql;

@@ -1,0 +1,8 @@
+//! The store on a real Postgres: what the database refuses by itself, and races.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report; helpers are not seen as tests")]
+
+mod common;
+mod deploys;
+mod ledger;
+mod requests;

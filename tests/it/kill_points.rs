@@ -1,0 +1,223 @@
+//! The process dies at every kill point there is; a restart and the same requests make it good.
+//!
+//! The cases are generated from `run402d kill-points`: a new point is a new case, and one that its flow does
+//! not pass fails here. One data directory serves all cases of a flow, each with a customer or a thing of its
+//! own.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tests::{Customer, Lab, LabOptions, Site, TIER_PRICE, Wallet, command, eventually, fresh_folder, oracle};
+
+const DEATH_SECS_MAX: u64 = 30;
+const GOOD_SECS_MAX: u64 = 40;
+const FLOWS: [&str; 4] = ["payment", "provision", "erase", "deploy"];
+
+/// A lab that can be made to die at a point.
+struct Victim {
+    lab: Lab,
+    customer: Customer,
+    file: PathBuf,
+}
+
+fn points(flow: &str) -> Vec<String> {
+    let output = command("run402d").arg("kill-points").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let all: Vec<String> = text.lines().map(str::to_owned).collect();
+    for name in &all {
+        assert!(FLOWS.iter().any(|flow| name.starts_with(&format!("{flow}."))), "{name} has no flow");
+    }
+    let own: Vec<String> =
+        all.into_iter().filter(|name| name.starts_with(flow)).filter(|name| chosen(name)).collect();
+    assert!(!own.is_empty(), "{flow}");
+    own
+}
+
+/// `RUN402_KILL_POINT=name` runs one case, to look into it.
+fn chosen(name: &str) -> bool {
+    std::env::var("RUN402_KILL_POINT").map_or(true, |only| name.starts_with(&only))
+}
+
+impl Victim {
+    async fn start() -> Self {
+        let file = fresh_folder().with_extension("kill");
+        let lab = Lab::start_with(LabOptions { args: args(&file), ..LabOptions::default() }).await;
+        let customer = Customer::new(&lab.api);
+        Self { lab, customer, file }
+    }
+
+    /// Arms the point, and returns once it is armed.
+    async fn arm(&self, point: &str) {
+        std::fs::write(&self.file, format!("{point}\n")).unwrap();
+        eventually(point, 5, || async { (!self.file.exists()).then_some(()) }).await;
+    }
+
+    /// Sees it die, and starts another in its place that is not armed.
+    async fn die_and_restart(mut self, point: &str) -> Self {
+        self.lab.server.died(DEATH_SECS_MAX, point).await;
+        let lab = self.lab.again_with(args(&self.file)).await;
+        Self { customer: Customer::new(&lab.api), lab, file: self.file }
+    }
+
+    async fn database(&self) -> PgPool {
+        self.lab.database().await
+    }
+}
+
+fn args(file: &std::path::Path) -> Vec<String> {
+    vec!["--kill-at-file".to_owned(), file.display().to_string()]
+}
+
+async fn count(database: &PgPool, sql: &'static str, text: &str) -> i64 {
+    sqlx::query_scalar(sql).bind(text).fetch_one(database).await.unwrap()
+}
+
+/// How far each case has come, for whoever reads a failure.
+fn report(point: &str, since: std::time::Instant) {
+    eprintln!("{point}: {} ms", since.elapsed().as_millis());
+}
+
+// A26, A27, A28, B14, D12: whichever step of a purchase the server dies at, the same proof buys once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purchase_survives_a_death_at_every_point() {
+    let mut victim = Victim::start().await;
+    for point in points("payment") {
+        let since = std::time::Instant::now();
+        let wallet = Wallet::random();
+        victim.lab.mint(&wallet, 10 * TIER_PRICE).await;
+        let proof = victim.customer.proof(&wallet).await.unwrap();
+        victim.arm(&point).await;
+        let buying = {
+            let (customer, wallet, proof, key) =
+                (victim.customer.clone(), wallet.clone(), proof.clone(), point.clone());
+            tokio::spawn(async move { customer.purchase(&wallet, &proof, &key).await })
+        };
+        victim = victim.die_and_restart(&point).await;
+        let before = buying.await.unwrap();
+
+        let customer = &victim.customer;
+        let receipt = eventually(&point, GOOD_SECS_MAX, || customer.purchase(&wallet, &proof, &point)).await;
+        assert_eq!(receipt["action"], "subscribe", "{point}: {receipt}");
+        assert!(before.is_none_or(|before| before == receipt), "{point}: two answers");
+        let (database, address) = (victim.database().await, wallet.address());
+        let purchases = count(
+            &database,
+            "select count(*) from purchases p join account_wallets w using (account_id) where w.wallet = $1",
+            &address,
+        )
+        .await;
+        assert_eq!(purchases, 1, "{point}");
+        let signed = count(
+            &database,
+            "select count(distinct c.nonce) from chain_txs c join payments p on p.id = c.intent
+             where p.payer = $1 and c.purpose = 'settle'",
+            &address,
+        )
+        .await;
+        assert_eq!(signed, 1, "{point}: one nonce");
+        let left = victim.lab.chain.usdc_balance(&victim.lab.token(), &wallet.address()).await;
+        assert_eq!(left, 9 * TIER_PRICE, "{point}: charged once");
+        victim.lab.assert_books_agree();
+        report(&point, since);
+    }
+    oracle(&victim.lab).await;
+}
+
+/// A wallet with the tier.
+async fn subscribed(victim: &Victim) -> Wallet {
+    let wallet = Wallet::random();
+    victim.lab.mint(&wallet, 10 * TIER_PRICE).await;
+    let proof = victim.customer.proof(&wallet).await.unwrap();
+    eventually("the tier", GOOD_SECS_MAX, || victim.customer.purchase(&wallet, &proof, "tier")).await;
+    wallet
+}
+
+// E08, A28: one key, one project, however often the server dies while making it; and erasure ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_is_made_once_and_erased_whole_despite_a_death_at_every_point() {
+    let mut victim = Victim::start().await;
+    let wallet = subscribed(&victim).await;
+    let mut projects: Vec<Value> = Vec::new();
+    for point in points("provision") {
+        let since = std::time::Instant::now();
+        victim.arm(&point).await;
+        let making = {
+            let (customer, wallet, point) = (victim.customer.clone(), wallet.clone(), point.clone());
+            tokio::spawn(async move { customer.provision(&wallet, &point, &point).await })
+        };
+        victim = victim.die_and_restart(&point).await;
+        let before = making.await.unwrap();
+        let customer = &victim.customer;
+        let project = eventually(&point, GOOD_SECS_MAX, || customer.provision(&wallet, &point, &point)).await;
+        assert!(before.is_none_or(|b| b["project_id"] == project["project_id"]), "{point}: two projects");
+        let named = "select count(*) from projects where name = $1 and phase = 'ready'";
+        assert_eq!(count(&victim.database().await, named, &point).await, 1, "{point}");
+        let rows = eventually(&point, GOOD_SECS_MAX, || customer.sql(&project)).await;
+        assert_eq!(rows, json!([{ "n": 1 }]), "{point}");
+        projects.push(project);
+        report(&point, since);
+    }
+    while projects.len() < points("erase").len() {
+        let name = format!("more-{}", projects.len());
+        projects.push(victim.customer.provision(&wallet, &name, &name).await.unwrap());
+    }
+    for (point, project) in points("erase").into_iter().zip(projects) {
+        let since = std::time::Instant::now();
+        victim.arm(&point).await;
+        let erasing = {
+            let (customer, project) = (victim.customer.clone(), project.clone());
+            tokio::spawn(async move { customer.erase(&project).await })
+        };
+        victim = victim.die_and_restart(&point).await;
+        let _ = erasing.await.unwrap();
+        let customer = &victim.customer;
+        eventually(&point, GOOD_SECS_MAX, || customer.erase(&project)).await;
+        let database = victim.database().await;
+        let erased = "select count(*) from projects where phase = 'erased' and name = $1";
+        let name = project["name"].as_str().unwrap_or(&point).to_owned();
+        eventually(&point, GOOD_SECS_MAX, || async {
+            (count(&database, erased, &name).await == 1).then_some(())
+        })
+        .await;
+        report(&point, since);
+    }
+    oracle(&victim.lab).await;
+}
+
+// E08: never half live, never live twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_survives_a_death_at_every_point() {
+    let mut victim = Victim::start().await;
+    let wallet = subscribed(&victim).await;
+    let project = victim.customer.provision(&wallet, "site", "site").await.unwrap();
+    let id =
+        uuid::Uuid::parse_str(project["project_id"].as_str().unwrap().trim_start_matches("prj_")).unwrap();
+    for (deploys, point) in (1..).zip(points("deploy")) {
+        let since = std::time::Instant::now();
+        let site = Site { page: format!("<h1>{point}</h1>"), idempotency_key: point.clone() };
+        victim.arm(&point).await;
+        let deploying = {
+            let (customer, wallet, project, site) =
+                (victim.customer.clone(), wallet.clone(), project.clone(), site.clone());
+            tokio::spawn(async move { customer.deploy(&wallet, &project, &site).await })
+        };
+        victim = victim.die_and_restart(&point).await;
+        let before = deploying.await.unwrap();
+        let customer = &victim.customer;
+        let live = eventually(&point, GOOD_SECS_MAX, || customer.deploy(&wallet, &project, &site)).await;
+        assert!(before.is_none_or(|b| b["release_id"] == live["release_id"]), "{point}: two releases");
+        let url = live["urls"]["project"].as_str().unwrap();
+        assert_eq!(customer.page(url).await.as_ref(), Some(&site.page), "{point}");
+        let (active, all): (i64, i64) = sqlx::query_as(
+            "select count(*) filter (where status = 'active'), count(*) from releases where project_id = $1",
+        )
+        .bind(id)
+        .fetch_one(&victim.database().await)
+        .await
+        .unwrap();
+        assert_eq!((active, all), (1, deploys), "{point}: one release for each deploy, one of them live");
+        report(&point, since);
+    }
+    oracle(&victim.lab).await;
+}
