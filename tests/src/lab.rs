@@ -398,9 +398,11 @@ impl Drop for Lab {
 pub fn up_command(data: &Path, options: &LabOptions) -> Command {
     let mut command = Command::new(target_binary("run402d"));
     command.arg("up").arg("--data").arg(data);
-    for flag in ["--listen", "--chain-listen"] {
+    let free = Ports { api: "127.0.0.1:0".to_owned(), chain: "127.0.0.1:0".to_owned() };
+    let ports = options.ports.as_ref().unwrap_or(&free);
+    for (flag, address) in [("--listen", &ports.api), ("--chain-listen", &ports.chain)] {
         if !options.args.iter().any(|word| word == flag) {
-            command.args([flag, "127.0.0.1:0"]);
+            command.args([flag, address]);
         }
     }
     command.args(&options.args).env("RUN402_TOOLS_DIR", tools_folder());
