@@ -36,6 +36,15 @@ impl StoreError {
         matches!(self, Self::Stale(_) | Self::Fenced | Self::CommitUnknown(_) | Self::Corrupt(_))
     }
 
+    /// A text that Postgres cannot hold, such as one with a NUL: the caller's, not ours.
+    pub fn unstorable_text(&self) -> bool {
+        const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
+        const UNTRANSLATABLE_CHARACTER: &str = "22P05";
+        let Self::Db { source, .. } = self else { return false };
+        let code = source.as_database_error().and_then(|e| e.code());
+        matches!(code.as_deref(), Some(CHARACTER_NOT_IN_REPERTOIRE | UNTRANSLATABLE_CHARACTER))
+    }
+
     /// The constraint's name when that is what refused.
     pub fn constraint(&self) -> Option<&str> {
         match self {
