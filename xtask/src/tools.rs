@@ -127,7 +127,9 @@ fn install_one(directory: &Path, tool: &Tool) -> Result<()> {
             .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact"])
             .arg(format!("{}@{}", tool.package, tool.version))
             .arg("--prefix")
-            .arg(&prefix),
+            .arg(&prefix)
+            // stdout is for the ready line of `up`.
+            .stdout(std::io::stderr()),
     )?;
     if !program(directory, tool).is_file() {
         bail!("the package does not hold {}: is this platform supported?", tool.program);
