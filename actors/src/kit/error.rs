@@ -55,7 +55,10 @@ impl ActorError {
     /// What the caller is told. The chain of causes stays in the log.
     pub fn into_problem(self) -> Problem {
         if matches!(&self, Self::Store(e) if e.unstorable_text()) {
-            return Problem::new(Code::BadRequest, "a text holds a character that cannot be stored, such as NUL");
+            return Problem::new(
+                Code::BadRequest,
+                "a text holds a character that cannot be stored, such as NUL",
+            );
         }
         let mutation = self.mutation();
         let code = match &self {
