@@ -384,3 +384,19 @@ async fn validity_is_judged_by_the_clock_of_the_chain() {
     assert_eq!(lab.chain.usdc_balance(&lab.token(), &wallet.address()).await, 9 * PRICE);
     lab.assert_books_agree();
 }
+
+// D11: a process that was paused for longer than the period of its loops (a snapshot, a laptop's lid) goes on
+// where it was.
+#[tokio::test]
+async fn a_paused_server_watches_on() {
+    let lab = Lab::start().await;
+    let database = lab.database().await;
+    for pause_secs in [2, 4, 6] {
+        scanned(&lab, &database).await;
+        lab.server.signal(Signal::SIGSTOP);
+        tokio::time::sleep(Duration::from_secs(pause_secs)).await;
+        lab.server.signal(Signal::SIGCONT);
+        lab.chain.mine(1).await;
+        scanned(&lab, &database).await;
+    }
+}

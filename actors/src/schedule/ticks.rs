@@ -13,10 +13,16 @@ use crate::{Deps, chain_watcher, deploy, payment, project, wallet};
 
 type Work = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ActorError>> + Send>> + Send + Sync>;
 
+/// Every second, and so on: six fields, the first one seconds, in UTC.
+pub(super) const SECOND: &str = "* * * * * *";
+const FIVE_SECONDS: &str = "*/5 * * * * *";
+const MINUTE: &str = "0 * * * * *";
+const HOUR: &str = "0 0 * * * *";
+
 /// One loop.
 pub(super) struct Tick {
     pub name: &'static str,
-    pub every: Duration,
+    pub cron: &'static str,
     work: Work,
     running: AtomicBool,
 }
@@ -31,18 +37,26 @@ impl Drop for Running<'_> {
 }
 
 impl Tick {
-    fn new<F, R>(name: &'static str, every_secs: u64, deps: &Arc<Deps>, work: F) -> Self
+    fn new<F, R>(name: &'static str, cron: &'static str, deps: &Arc<Deps>, work: F) -> Self
     where
         F: Fn(Arc<Deps>) -> R + Send + Sync + 'static,
         R: Future<Output = Result<(), ActorError>> + Send + 'static,
     {
         let deps = deps.clone();
-        Self {
-            name,
-            every: Duration::from_secs(every_secs),
-            work: Box::new(move || Box::pin(work(deps.clone()))),
-            running: AtomicBool::new(false),
-        }
+        Self::of(name, cron, move || work(deps.clone()))
+    }
+
+    pub fn of<F, R>(name: &'static str, cron: &'static str, work: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), ActorError>> + Send + 'static,
+    {
+        Self { name, cron, work: Box::new(move || Box::pin(work())), running: AtomicBool::new(false) }
+    }
+
+    /// Loops that are rarer tidy up, and need not do so at the start.
+    pub fn runs_at_start(&self) -> bool {
+        self.cron == SECOND || self.cron == FIVE_SECONDS
     }
 
     /// Runs once, unless the previous run has not ended.
@@ -73,23 +87,23 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
     let mut ticks: Vec<Tick> = deps.chains.0.keys().map(|network| watcher(*network, deps)).collect();
     ticks.extend([
-        Tick::new("lanes", 5, deps, lanes),
-        Tick::new("payments", 5, deps, payments),
-        Tick::new("deploys", 5, deps, deploys),
-        Tick::new("projects", 5, deps, projects),
-        Tick::new("sealer", 5, deps, seal),
-        Tick::new("warm pool", 1, deps, warm_pool),
-        Tick::new("expiry", 60, deps, expire),
-        Tick::new("claims", 60, deps, claims),
-        Tick::new("uploads", 60, deps, uploads),
-        Tick::new("orphans", 3600, deps, orphans),
+        Tick::new("lanes", FIVE_SECONDS, deps, lanes),
+        Tick::new("payments", FIVE_SECONDS, deps, payments),
+        Tick::new("deploys", FIVE_SECONDS, deps, deploys),
+        Tick::new("projects", FIVE_SECONDS, deps, projects),
+        Tick::new("sealer", FIVE_SECONDS, deps, seal),
+        Tick::new("warm pool", SECOND, deps, warm_pool),
+        Tick::new("expiry", MINUTE, deps, expire),
+        Tick::new("claims", MINUTE, deps, claims),
+        Tick::new("uploads", MINUTE, deps, uploads),
+        Tick::new("orphans", HOUR, deps, orphans),
     ]);
     ticks
 }
 
 /// One per network, so that a slow chain does not hold up another.
 fn watcher(network: Network, deps: &Arc<Deps>) -> Tick {
-    Tick::new("watcher", 1, deps, move |deps| async move {
+    Tick::new("watcher", SECOND, deps, move |deps| async move {
         let watcher = &deps.actors().chain_watcher;
         watcher.call(WatcherId::of(network), chain_watcher::Request::Tick, ANSWER_WITHIN).await.map(drop)
     })
@@ -161,26 +175,17 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU32;
 
-    fn slow(started: Arc<AtomicU32>) -> Tick {
-        let work = move || {
-            started.fetch_add(1, Ordering::SeqCst);
-            Box::pin(async {
-                tokio::task::yield_now().await;
-                Ok(())
-            }) as Pin<Box<dyn Future<Output = Result<(), ActorError>> + Send>>
-        };
-        Tick {
-            name: "slow",
-            every: Duration::from_secs(1),
-            work: Box::new(work),
-            running: AtomicBool::new(false),
-        }
-    }
-
     #[tokio::test]
     async fn a_tick_skips_while_the_one_before_is_running_and_only_then() {
         let started = Arc::new(AtomicU32::new(0));
-        let tick = slow(started.clone());
+        let counter = started.clone();
+        let tick = Tick::of("slow", SECOND, move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+            async {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+        });
         tokio::join!(tick.run(), tick.run());
         assert_eq!(started.load(Ordering::SeqCst), 1);
         tick.run().await;
@@ -189,12 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_tick_that_panicked_runs_again() {
-        let tick = Arc::new(Tick {
-            name: "bad",
-            every: Duration::from_secs(1),
-            work: Box::new(|| Box::pin(async { panic!("a bug") })),
-            running: AtomicBool::new(false),
-        });
+        let tick = Arc::new(Tick::of("bad", SECOND, || async { panic!("a bug") }));
         let first = tick.clone();
         assert!(tokio::spawn(async move { first.run().await }).await.is_err());
         assert!(!tick.running.load(Ordering::SeqCst));
