@@ -4,14 +4,20 @@ use std::sync::{Arc, OnceLock};
 
 use store::cells::Cells;
 use store::{MasterKey, Store};
-use types::{Clock, Entropy, NodeId};
+use types::{Clock, Entropy, NodeId, ShiftedClock};
 
 use crate::{Actors, Chains};
 
 pub struct Deps {
     pub store: Store,
     pub node: NodeId,
+    /// The platform's time: leases, plans and everything else that is ours ages by it.
     pub clock: Arc<dyn Clock>,
+    /// The time that the world outside shares: signatures and transactions are judged by it. The same as
+    /// `clock`, unless that was moved.
+    pub wall: Arc<dyn Clock>,
+    /// `clock` once more where it may be moved: in a lab.
+    pub movable: Option<Arc<ShiftedClock>>,
     pub entropy: Arc<dyn Entropy>,
     pub master_key: MasterKey,
     pub chains: Chains,

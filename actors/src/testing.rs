@@ -136,6 +136,8 @@ impl World {
             store: self.store.clone(),
             node,
             clock: self.clock.clone(),
+            wall: self.clock.clone(),
+            movable: None,
             entropy: Arc::new(OsEntropy),
             cells: Cells::connect(Vec::new(), &master_key, &self.store).await.unwrap(),
             master_key,

@@ -137,6 +137,8 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
     Arc::new(Deps {
         node,
         clock: Arc::new(SystemClock),
+        wall: Arc::new(SystemClock),
+        movable: None,
         entropy: Arc::new(OsEntropy),
         cells: Cells::connect(Vec::new(), &master_key, &store).await.unwrap(),
         store,

@@ -11,6 +11,7 @@ mod identity;
 mod interop;
 mod kill_points;
 mod lab;
+mod lifecycle;
 mod lying_node;
 mod nodes;
 mod ownership;

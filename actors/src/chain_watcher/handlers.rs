@@ -13,6 +13,7 @@ use types::{PaymentId, kill_point};
 use super::WatcherState;
 use super::place::{Place, locate, signed};
 use super::scan::{Range, Scanned, scan};
+use super::stall;
 use super::suspense::{suspend, unsuspend};
 use crate::kit::ActorError;
 use crate::wallet::chain_error;
@@ -29,6 +30,7 @@ pub(super) async fn on_tick(deps: &Arc<Deps>, state: &WatcherState) -> Result<()
     let chain = state.chain(deps)?;
     for _ in 0..CHUNKS_MAX {
         let head = chain.rpc.head().await.map_err(|e| chain_error("read the head", e))?;
+        stall::note(deps, state, &head).await?;
         let Some(cursor) = deps.store.cursor_find(state.network).await? else {
             start(deps, state, chain, &head).await?;
             continue;

@@ -3,6 +3,7 @@
 //!
 //! The actor here also supervises the node's outbox relay and starts it again when it dies.
 
+mod lifecycle;
 mod ticks;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -93,11 +93,15 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("projects", FIVE_SECONDS, deps, projects),
         Tick::new("sealer", FIVE_SECONDS, deps, seal),
         Tick::new("warm pool", SECOND, deps, warm_pool),
+        Tick::new("lifecycle", FIVE_SECONDS, deps, lifecycle),
         Tick::new("expiry", MINUTE, deps, expire),
         Tick::new("claims", MINUTE, deps, claims),
         Tick::new("uploads", MINUTE, deps, uploads),
         Tick::new("orphans", HOUR, deps, orphans),
     ]);
+    if deps.movable.is_some() {
+        ticks.push(Tick::new("lab clock", SECOND, deps, lab_clock));
+    }
     ticks
 }
 
@@ -153,7 +157,20 @@ async fn warm_pool(deps: Arc<Deps>) -> Result<(), ActorError> {
 }
 
 async fn expire(deps: Arc<Deps>) -> Result<(), ActorError> {
-    deps.store.requests_expire(deps.clock.now(), SWEEP_ROWS_MAX).await?;
+    // A nonce lives as long as its signature, which the outside world made.
+    deps.store.requests_expire(deps.wall.now(), SWEEP_ROWS_MAX).await?;
+    Ok(())
+}
+
+async fn lifecycle(deps: Arc<Deps>) -> Result<(), ActorError> {
+    super::lifecycle::work(&deps).await
+}
+
+/// Follows what other nodes did to the lab's clock.
+async fn lab_clock(deps: Arc<Deps>) -> Result<(), ActorError> {
+    if let Some(clock) = &deps.movable {
+        clock.raise(store::lab_clock::lab_clock_shift(&deps.store).await?);
+    }
     Ok(())
 }
 

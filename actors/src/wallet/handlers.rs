@@ -80,7 +80,7 @@ async fn once(deps: &Arc<Deps>, state: &mut LaneState, job: Job) -> Result<Reply
     }
     state.next_nonce = nonce + 1;
 
-    let row = stored(&new, deps.clock.now());
+    let row = stored(&new, deps.wall.now());
     broadcast(deps, state, &row).await?;
     Ok(sent(row.hash))
 }
@@ -135,7 +135,7 @@ pub(super) async fn sign(deps: &Deps, state: &LaneState, what: Signing) -> Resul
 /// Commits nonce, bytes and the job's own move together. False when the job no longer needs them: nothing was
 /// written.
 async fn intend(deps: &Deps, state: &LaneState, job: &Job, new: &NewChainTx) -> Result<bool, ActorError> {
-    let now = deps.clock.now();
+    let now = deps.wall.now();
     let mut tx = deps.store.fenced(&state.fence).await?;
     match job {
         Job::Settle(payment) if payment.state == PaymentState::Verified => {
@@ -172,7 +172,7 @@ pub(super) async fn broadcast(deps: &Deps, state: &LaneState, row: &ChainTxRow) 
         Ok(Broadcast::Accepted | Broadcast::AlreadyKnown | Broadcast::NonceTooLow) => {
             if row.state == TxState::Intended {
                 let mut tx = deps.store.fenced(&state.fence).await?;
-                chain_tx_sent(&mut tx, row.id, deps.clock.now()).await?;
+                chain_tx_sent(&mut tx, row.id, deps.wall.now()).await?;
                 tx.commit().await?;
                 kill_point!("payment.broadcast.marked");
             }

@@ -5,6 +5,7 @@ mod content;
 mod deploy;
 mod docs;
 mod faucet;
+mod lab;
 mod payments;
 mod projects;
 mod service;
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(deploy::routes())
         .merge(docs::routes())
         .merge(faucet::routes())
+        .merge(lab::routes())
         .merge(payments::routes())
         .merge(projects::routes())
         .merge(service::routes())

@@ -13,6 +13,7 @@ pub mod deploy;
 pub mod faucet;
 pub mod host;
 pub mod keys;
+pub mod lab;
 pub mod pay;
 pub mod payments;
 pub mod project;
@@ -71,7 +72,7 @@ pub struct Operator {
 
 impl Plane {
     pub fn new(deps: Arc<Deps>, actors: Actors, config: PlaneConfig) -> Self {
-        let started_at = deps.clock.now();
+        let started_at = deps.wall.now();
         let (status, sites) = Default::default();
         Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites }) }
     }

@@ -1,6 +1,7 @@
 //! Tiers: what they cost, what an account has, and changing it.
 
 use actors::lease::{self, Reply, Request};
+use billing::lapse::{lapses_at, lifecycle_of};
 pub use billing::{Limits, Offer};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -8,9 +9,7 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 use store::accounts::{Lease, PooledUsage, account_of_wallet_find, account_usage, standing_find};
 use store::requests::{Begun, IdempotencyKey};
-use types::{
-    AccountId, Code, Lifecycle, LifecycleDates, Problem, Tier, Wallet, lifecycle, lifecycle_dates, rfc3339,
-};
+use types::{AccountId, Code, Lifecycle, Problem, Tier, Wallet, lifecycle_dates, rfc3339};
 
 use crate::Plane;
 use crate::caller::Caller;
@@ -52,6 +51,9 @@ pub struct LeaseView {
     /// None for a pinned account that never subscribed.
     pub lease: Option<Lease>,
     pub pinned: bool,
+    /// When its ageing begins: the lease's end, or later when a chain stood still then. None without a lease,
+    /// and while a chain stands still.
+    pub lapses_at: Option<DateTime<Utc>>,
     pub lifecycle: Lifecycle,
     pub limits: Limits,
 }
@@ -86,8 +88,8 @@ impl Plane {
             wallet,
             lease: standing.lease,
             pinned: standing.pinned,
-            active: standing.lease.is_some_and(|l| standing.pinned || now < l.ends_at),
-            lifecycle: standing.lease.map(|l| lifecycle(l.ends_at, standing.pinned, now)),
+            active: standing.lease.is_some() && lifecycle_of(&standing, now) == Some(Lifecycle::Active),
+            lifecycle: standing.lease.and_then(|_| lifecycle_of(&standing, now)),
             usage: account_usage(store, account).await.map_err(down)?,
             limits: standing.lease.map(|l| self.deps().prices.limits(l.tier)),
         })
@@ -170,12 +172,26 @@ impl Plane {
         if unfinished.map_err(down)?.is_some() {
             return Ok(None);
         }
+        self.usage_measured(account, tier).await?;
         lease::downgrade_check(&deps.store, &deps.prices, (account, tier), self.now())
             .await
             .map_err(actors::kit::ActorError::into_problem)?;
         let request = Request::Purchase { tier, wallet, request_key: request_key(caller) };
         let reply = self.actors().lease.call(account, request, PURCHASE_WAIT).await;
         reply.map(Reply::answer).map_err(actors::kit::ActorError::into_problem)
+    }
+
+    /// A downgrade is judged by what the account uses now, not by what was measured some time ago.
+    async fn usage_measured(&self, account: AccountId, tier: Tier) -> Result<(), Problem> {
+        let store = &self.deps().store;
+        let standing = standing_find(store, account).await.map_err(down)?;
+        if standing.lease.is_none_or(|lease| lease.tier <= tier || lease.ends_at <= self.now()) {
+            return Ok(());
+        }
+        for project in store::projects::ready_of_account(store, account).await.map_err(down)? {
+            self.database_measured(project).await?;
+        }
+        Ok(())
     }
 
     fn tier_price(&self, (wallet, account): (Wallet, AccountId), tier: Tier) -> PayFor {
@@ -203,9 +219,9 @@ impl Plane {
     pub async fn account_gate(&self, account: AccountId) -> Result<LeaseView, Problem> {
         let view = self.lease_view(account).await?;
         let view = view.ok_or_else(|| Problem::new(Code::TierRequired, "this account has no tier"))?;
-        match view.lease {
-            Some(lease) if !view.lifecycle.allows_control_changes() => {
-                Err(lifecycle_problem(&lease, view.lifecycle))
+        match view.lease.zip(view.lapses_at) {
+            Some((lease, lapse)) if !view.lifecycle.allows_control_changes() => {
+                Err(lifecycle_problem(&lease, lapse, view.lifecycle))
             }
             _ => Ok(view),
         }
@@ -223,12 +239,12 @@ impl Plane {
             None if standing.pinned => Tier::Prototype,
             None => return Ok(None),
         };
-        let state = |lease: Lease| lifecycle(lease.ends_at, standing.pinned, self.now());
         Ok(Some(LeaseView {
             tier,
             lease: standing.lease,
             pinned: standing.pinned,
-            lifecycle: standing.lease.map_or(Lifecycle::Active, state),
+            lapses_at: standing.lease.and_then(|lease| lapses_at(lease.ends_at, &standing.stalls)),
+            lifecycle: lifecycle_of(&standing, self.now()).unwrap_or(Lifecycle::Active),
             limits: self.deps().prices.limits(tier),
         }))
     }
@@ -247,9 +263,18 @@ fn request_key(caller: &Caller) -> String {
 }
 
 /// Why a lapsed lease refuses, with the dates that clients show.
-pub(crate) fn lifecycle_problem(lease: &Lease, state: Lifecycle) -> Problem {
-    let dates = lifecycle_dates(lease.ends_at);
-    let (code, entered, next) = stage(state, lease, &dates);
+///
+/// # Source
+/// Wire contract 01 section 5.6.
+pub(crate) fn lifecycle_problem(lease: &Lease, lapse: DateTime<Utc>, state: Lifecycle) -> Problem {
+    let dates = lifecycle_dates(lapse);
+    let (code, entered, next) = match state {
+        Lifecycle::Active => (Code::ProjectPastDue, lease.started_at, Some(dates.past_due_at)),
+        Lifecycle::PastDue => (Code::ProjectPastDue, dates.past_due_at, Some(dates.frozen_at)),
+        Lifecycle::Frozen => (Code::ProjectFrozen, dates.frozen_at, Some(dates.dormant_at)),
+        Lifecycle::Dormant => (Code::ProjectDormant, dates.dormant_at, Some(dates.purged_at)),
+        Lifecycle::Purged => (Code::ProjectDormant, dates.purged_at, None),
+    };
     Problem::new(
         code,
         format!("the lease ended on {}; the account is {}", rfc3339(lease.ends_at), state.as_str()),
@@ -259,21 +284,6 @@ pub(crate) fn lifecycle_problem(lease: &Lease, state: Lifecycle) -> Problem {
     .extra("next_transition_at", next.map(rfc3339))
     .extra("scheduled_purge_at", rfc3339(dates.purged_at))
     .extra("renew_url", format!("/tiers/v1/{}", lease.tier))
-}
-
-/// The code of a state, when it began, and when it ends.
-fn stage(
-    state: Lifecycle,
-    lease: &Lease,
-    dates: &LifecycleDates,
-) -> (Code, DateTime<Utc>, Option<DateTime<Utc>>) {
-    match state {
-        Lifecycle::Active => (Code::ProjectPastDue, lease.started_at, Some(dates.past_due_at)),
-        Lifecycle::PastDue => (Code::ProjectPastDue, dates.past_due_at, Some(dates.frozen_at)),
-        Lifecycle::Frozen => (Code::ProjectFrozen, dates.frozen_at, Some(dates.dormant_at)),
-        Lifecycle::Dormant => (Code::ProjectDormant, dates.dormant_at, Some(dates.purged_at)),
-        Lifecycle::Purged => (Code::ProjectDormant, dates.purged_at, None),
-    }
 }
 
 /// The control database did not answer, so nothing was done.

@@ -73,6 +73,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             concurrent_requests_max: defaults::CONCURRENT_REQUESTS_MAX,
             wait_secs_max: defaults::WAIT_SECS_MAX,
             trust_forwarded_for: false,
+            movable_clock: true,
             operator_name: "Run402 lab".to_owned(),
             operator_contact: "whoever started it".to_owned(),
         },
@@ -189,6 +190,7 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             // Nodes of one installation share its public address: offers of one are honoured by all.
             "public_url": config.server.public_url,
             "master_key_file": absolute(&config.server.master_key_file)?,
+            "movable_clock": config.server.movable_clock,
             "operator_name": config.server.operator_name,
             "operator_contact": config.server.operator_contact,
         },

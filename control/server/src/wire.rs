@@ -14,7 +14,7 @@ use chain::signer::Signer;
 use secrecy::{ExposeSecret, SecretString};
 use store::cells::{CellConfig, Cells};
 use store::{MasterKey, Store};
-use types::{Entropy, NodeId, OsEntropy, SystemClock};
+use types::{Clock, Entropy, NodeId, OsEntropy, ShiftedClock, SystemClock};
 
 use crate::config::{ChainConfig, Config, SignerConfig};
 use crate::ready;
@@ -46,10 +46,20 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
     // A proxy in front has the scheme's own port; without one, sites are where the API is.
     let own_port = config.server.public_url.is_none().then_some(api_port);
     let port = config.sites.port.or(own_port);
+    let movable = match config.server.movable_clock {
+        true => Some(Arc::new(moved_clock(&store).await?)),
+        false => None,
+    };
+    let clock: Arc<dyn Clock> = match &movable {
+        Some(movable) => movable.clone(),
+        None => Arc::new(SystemClock),
+    };
     Ok(Arc::new(Deps {
         store,
         node,
-        clock: Arc::new(SystemClock),
+        clock,
+        wall: Arc::new(SystemClock),
+        movable,
         entropy,
         master_key,
         chains,
@@ -59,6 +69,13 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         hosts: sites::Hosts::new(&config.sites.scheme, &config.sites.apex, port),
         actors: OnceLock::new(),
     }))
+}
+
+/// A lab's clock, as far forward as it was moved before.
+async fn moved_clock(store: &Store) -> anyhow::Result<ShiftedClock> {
+    let clock = ShiftedClock::default();
+    clock.raise(store::lab_clock::lab_clock_shift(store).await.context("reading the lab's clock")?);
+    Ok(clock)
 }
 
 /// Brings the control database to this version.

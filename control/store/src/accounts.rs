@@ -7,6 +7,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use types::{AccountId, Tier, Wallet};
 
+use crate::lifecycle::steps_plan;
+use crate::stalls::{Stall, stalls_touching};
 use crate::{During, FencedTx, Store, StoreError, Tx};
 
 pub use purchases::{
@@ -163,7 +165,7 @@ pub async fn lease_find(store: &Store, account: AccountId) -> Result<Option<Leas
     row.map(|row| read_lease(&row)).transpose()
 }
 
-/// Whether the account has a lease and a pin, in one read: what gates need.
+/// The account's lease and pin, and the stalls of chains that may put the lease's end off: what gates need.
 ///
 /// # Errors
 /// As `lease_find`.
@@ -178,20 +180,27 @@ pub async fn standing_find(store: &Store, account: AccountId) -> Result<Standing
     .during("find standing")?;
     let Some(row) = row else { return Ok(Standing::default()) };
     let tier: Option<String> = row.try_get("tier").during("find standing")?;
+    let lease = tier.map(|_| read_lease(&row)).transpose()?;
     Ok(Standing {
         pinned: row.try_get("pinned").during("find standing")?,
-        lease: tier.map(|_| read_lease(&row)).transpose()?,
+        lease,
+        stalls: match lease {
+            Some(lease) => stalls_touching(store, lease.ends_at).await?,
+            None => Vec::new(),
+        },
     })
 }
 
 /// An account's lease and pin.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Standing {
     pub pinned: bool,
     pub lease: Option<Lease>,
+    /// Every stall that began before the lease's end and was not long over by then.
+    pub stalls: Vec<Stall>,
 }
 
-/// Sets the lease row to what the purchases amount to; none removes it.
+/// Sets the lease row to what the purchases amount to, and plans what falls due as it ages; none removes both.
 ///
 /// # Errors
 /// `Db` only.
@@ -213,7 +222,7 @@ pub async fn lease_write(
         None => sqlx::query("delete from leases where account_id = $1").bind(account.0),
     };
     query.execute(tx.conn()).await.during("write lease")?;
-    Ok(())
+    steps_plan(tx, account, lease.map(|lease| lease.ends_at)).await
 }
 
 /// Starts the count of API calls anew for every project of an account: a lease's calls are counted from its
@@ -300,7 +309,7 @@ fn read_lease(row: &PgRow) -> Result<Lease, StoreError> {
     })
 }
 
-pub(super) fn tier(row: &PgRow, column: &str) -> Result<Tier, StoreError> {
+pub(crate) fn tier(row: &PgRow, column: &str) -> Result<Tier, StoreError> {
     let word: String = row.try_get(column).during("read tier")?;
     word.parse().map_err(|_| StoreError::Corrupt(format!("tier {word}")))
 }

@@ -5,7 +5,7 @@
 //! take [`Tx`].
 //!
 //! **Lock order**, for everybody: claims, then accounts, leases, payments, projects, deploy rows, names, and
-//! last the ledger accounts in id order. The advisory lock of a payer ([`payments::payer_record_locked`]) comes
+//! last the ledger accounts in id order. A lease comes before its lifecycle steps. The advisory lock of a payer ([`payments::payer_record_locked`]) comes
 //! before all of them: only a transaction that has nothing else yet takes it.
 
 pub mod accounts;
@@ -15,7 +15,9 @@ mod claims;
 pub mod content;
 pub mod deploys;
 mod error;
+pub mod lab_clock;
 pub mod ledger;
+pub mod lifecycle;
 mod listen;
 mod migrate;
 pub mod outbox;
@@ -25,6 +27,7 @@ pub mod releases;
 pub mod requests;
 mod secrets;
 pub mod sightings;
+pub mod stalls;
 pub mod subdomains;
 mod tx;
 

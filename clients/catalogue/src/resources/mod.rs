@@ -3,6 +3,7 @@
 mod billing;
 mod content;
 mod deploy;
+mod lab;
 mod projects;
 mod service;
 mod subdomains;
@@ -18,6 +19,7 @@ const PARTS: &[&[Operation]] = &[
     deploy::OPERATIONS,
     subdomains::OPERATIONS,
     service::OPERATIONS,
+    lab::OPERATIONS,
 ];
 
 const COUNT: usize = {
