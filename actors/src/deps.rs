@@ -6,6 +6,7 @@ use store::cells::Cells;
 use store::{MasterKey, Store};
 use types::{Clock, Entropy, NodeId, ShiftedClock};
 
+use crate::meter::Meter;
 use crate::{Actors, Chains};
 
 pub struct Deps {
@@ -24,6 +25,8 @@ pub struct Deps {
     /// The Postgres servers that hold tenant databases.
     pub cells: Cells,
     pub blobs: Arc<dyn blobs::Blobs>,
+    /// API calls on their way to the database.
+    pub meter: Meter,
     /// Prices and limits; the quote is a function of it.
     pub prices: billing::PriceTable,
     /// Builds the public URLs of sites, such as `http://my-app.localhost:4020`.

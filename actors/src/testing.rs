@@ -138,6 +138,7 @@ impl World {
             clock: self.clock.clone(),
             wall: self.clock.clone(),
             movable: None,
+            meter: crate::meter::Meter::new(&OsEntropy),
             entropy: Arc::new(OsEntropy),
             cells: Cells::connect(Vec::new(), &master_key, &self.store).await.unwrap(),
             master_key,

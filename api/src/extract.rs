@@ -124,7 +124,10 @@ impl FromRequestParts<AppState> for Local {
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiProblem> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
         let forwarded = parts.headers.contains_key("x-forwarded-for");
-        if peer.is_some_and(|ip| ip.is_loopback()) && !forwarded && !parts.headers.contains_key(header::ORIGIN) {
+        if peer.is_some_and(|ip| ip.is_loopback())
+            && !forwarded
+            && !parts.headers.contains_key(header::ORIGIN)
+        {
             return Ok(Self);
         }
         Err(ApiProblem::new(Code::Forbidden, "this is for programs on the server's own machine"))

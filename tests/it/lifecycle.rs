@@ -43,7 +43,8 @@ async fn the_labs_clock_moves_forwards_for_its_own_machine_and_stays_moved() {
         assert_eq!(answer.status, status, "{secs}: {answer:?}");
     }
     for header in ["origin", "x-forwarded-for"] {
-        let request = lab.http.post(lab.url("/lab/clock")).header(header, "http://evil.test").json(&json!({}));
+        let request =
+            lab.http.post(lab.url("/lab/clock")).header(header, "http://evil.test").json(&json!({}));
         assert_eq!(lab.send(request).await.status, 403, "{header}");
     }
     let moved = advance(&lab, 8 * DAY).await;
@@ -111,7 +112,7 @@ impl Things {
         let wallet = self.wallet.address();
         let path = path.replace("{wallet}", &wallet).replace("{identifier}", &wallet);
         assert!(!path.replace("{payment_id}", "").contains('{'), "{path}: teach this test the parameter");
-        path.replace("{payment_id}", "pay_00000000000000000000000000")
+        path.replace("{payment_id}", "pay_00000000000000000000000000000000")
     }
 
     fn body(&self, operation: &Operation) -> Option<Value> {
@@ -133,7 +134,9 @@ impl Things {
         let (path, body) = (self.path(operation), self.body(operation));
         let method = operation.method.as_str();
         match operation.auth {
-            Auth::Wallet | Auth::Admin | Auth::AnonOrWallet => lab.as_wallet(&self.wallet, method, &path, body).await,
+            Auth::Wallet | Auth::Admin | Auth::AnonOrWallet => {
+                lab.as_wallet(&self.wallet, method, &path, body).await
+            }
             Auth::ServiceKey => lab.with_key(text(&self.project, "service_key"), method, &path, body).await,
             Auth::AnonKey => lab.with_key(text(&self.project, "anon_key"), method, &path, body).await,
             Auth::None => {
@@ -160,10 +163,12 @@ async fn every_gated_operation_is_refused_once_frozen_and_no_other_ever() {
     let things = Things::make(&lab).await;
     let mut operations: Vec<&Operation> = OPERATIONS.iter().collect();
     operations.sort_by_key(|operation| (operation.gate == Gate::Open, operation.id == "projects.delete"));
-    let until_purge = |days: i64| days;
-    for (days, state_word, code) in
-        [(until_purge(8), "past_due", None), (14, "frozen", Some("PROJECT_FROZEN")), (30, "dormant", Some("PROJECT_DORMANT"))]
-    {
+
+    for (days, state_word, code) in [
+        (8, "past_due", None),
+        (14, "frozen", Some("PROJECT_FROZEN")),
+        (30, "dormant", Some("PROJECT_DORMANT")),
+    ] {
         advance_days(&lab, days).await;
         assert_eq!(state(&lab, &things.wallet).await, state_word);
         for operation in &operations {
@@ -182,11 +187,19 @@ async fn every_gated_operation_is_refused_once_frozen_and_no_other_ever() {
             let answer = things.ask(&lab, operation).await;
             match (operation.gate, code) {
                 (Gate::Lifecycle, Some(code)) => {
-                    assert_eq!((answer.status, &answer.body["code"]), (403, &json!(code)), "{}: {answer:?}", operation.id);
+                    assert_eq!(
+                        (answer.status, &answer.body["code"]),
+                        (403, &json!(code)),
+                        "{}: {answer:?}",
+                        operation.id
+                    );
                     assert!(is_lifecycle(&answer), "{answer:?}");
                     assert_eq!(answer.body["lifecycle_state"], state_word);
                     for time in ["entered_state_at", "next_transition_at", "scheduled_purge_at"] {
-                        assert!(text(&answer.body, time).parse::<DateTime<Utc>>().is_ok(), "{time}: {answer:?}");
+                        assert!(
+                            text(&answer.body, time).parse::<DateTime<Utc>>().is_ok(),
+                            "{time}: {answer:?}"
+                        );
                     }
                     assert_eq!(answer.body["renew_url"], "/tiers/v1/prototype");
                 }
@@ -234,7 +247,8 @@ async fn a_purge_erases_like_a_deletion_and_keeps_the_names_for_a_while() {
     assert_eq!(lab.with_key(&key, "GET", "/subdomains/v1", None).await.status, 200, "still there");
     advance_days(&lab, 60).await;
     eventually("the erasure", 30, || async {
-        let phase: String = sqlx::query_scalar("select phase from projects").fetch_one(&database).await.unwrap();
+        let phase: String =
+            sqlx::query_scalar("select phase from projects").fetch_one(&database).await.unwrap();
         (phase == "erased").then_some(())
     })
     .await;
@@ -306,8 +320,9 @@ async fn two_servers_agree_on_the_second_at_which_a_lease_ends() {
     while now() < ends + TimeDelta::seconds(2) {
         for (at, base) in [&lab.api, &other].into_iter().enumerate() {
             let before = now();
-            let answer =
-                lab.send(lab.http.get(format!("{base}{path}")).header("sign-in-with-x", wallet.siwx(base, path))).await;
+            let answer = lab
+                .send(lab.http.get(format!("{base}{path}")).header("sign-in-with-x", wallet.siwx(base, path)))
+                .await;
             let after = now();
             assert_eq!(answer.status, 200, "{answer:?}");
             let active = answer.body["active"].as_bool().unwrap();

@@ -17,6 +17,7 @@ mod nodes;
 mod ownership;
 mod payments;
 mod projects;
+mod quotas;
 mod service;
 mod settle_races;
 mod soak;

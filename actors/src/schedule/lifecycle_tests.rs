@@ -97,7 +97,10 @@ async fn a_lease_ages_once_through_every_step_while_the_clock_jumps() {
     assert_eq!(count(&raw, "select count(*) from lifecycle_steps where worked_at is not null").await, 4);
     let facts: serde_json::Value =
         sqlx::query_scalar("select facts from notices where step = 'frozen'").fetch_one(&raw).await.unwrap();
-    assert_eq!((facts["lifecycle_state"].as_str(), facts["renew_url"].as_str()), (Some("frozen"), Some("/tiers/v1/prototype")));
+    assert_eq!(
+        (facts["lifecycle_state"].as_str(), facts["renew_url"].as_str()),
+        (Some("frozen"), Some("/tiers/v1/prototype"))
+    );
     node.stop().await;
     other.stop().await;
     world.stop().await;
@@ -110,8 +113,7 @@ async fn a_purge_and_a_renewal_happen_in_one_order() {
     let world = World::start().await;
     let node = world.node().await;
     let raw = raw(&world).await;
-    let (early, open, late) =
-        (account(&world, 1).await, account(&world, 2).await, account(&world, 3).await);
+    let (early, open, late) = (account(&world, 1).await, account(&world, 2).await, account(&world, 3).await);
     let mut apps = Vec::new();
     for (who, name) in [(early, "a"), (open, "b"), (late, "c")] {
         buy(&node, who, Tier::Prototype, name).await;

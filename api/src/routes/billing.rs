@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use types::rfc3339;
 
 use crate::app::AppState;
+use crate::extract::Who;
 use crate::problem::ApiProblem;
 
 /// What an account without other wishes would recharge at, in e-mail credits.
@@ -24,8 +25,10 @@ pub fn routes() -> Router<AppState> {
 /// `GET /billing/v1/accounts/{identifier}`: what the account of a wallet has.
 async fn account(
     State(plane): State<Plane>,
+    Who(caller): Who,
     Path(identifier): Path<String>,
 ) -> Result<Json<Value>, ApiProblem> {
+    plane.public_call(&caller)?;
     Ok(Json(account_view(&plane.billing_account(&identifier).await?)))
 }
 
@@ -38,9 +41,11 @@ struct HistoryQuery {
 /// `GET /billing/v1/accounts/{identifier}/history?limit=`: its entries, newest first.
 async fn history(
     State(plane): State<Plane>,
+    Who(caller): Who,
     Path(identifier): Path<String>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<Value>, ApiProblem> {
+    plane.public_call(&caller)?;
     let history = plane.billing_history(&identifier, query.limit.as_deref()).await?;
     Ok(Json(json!({
         "identifier": history.wallet,

@@ -26,8 +26,9 @@ impl Plane {
     pub async fn lab_clock_advance(&self, secs: i64) -> Result<LabClock, Problem> {
         let deps = self.deps();
         let movable = deps.movable.as_ref();
-        let movable = movable
-            .ok_or_else(|| Problem::new(Code::NotFound, "only a lab's clock can be moved, and this is none"))?;
+        let movable = movable.ok_or_else(|| {
+            Problem::new(Code::NotFound, "only a lab's clock can be moved, and this is none")
+        })?;
         if !(0..=ADVANCE_SECS_MAX).contains(&secs) {
             let message = format!("advance_secs is 0 to {ADVANCE_SECS_MAX}: time does not go backwards");
             return Err(Problem::new(Code::BadRequest, message));

@@ -54,12 +54,14 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         Some(movable) => movable.clone(),
         None => Arc::new(SystemClock),
     };
+    let meter = actors::meter::Meter::new(&*entropy);
     Ok(Arc::new(Deps {
         store,
         node,
         clock,
         wall: Arc::new(SystemClock),
         movable,
+        meter,
         entropy,
         master_key,
         chains,

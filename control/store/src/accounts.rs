@@ -225,26 +225,6 @@ pub async fn lease_write(
     steps_plan(tx, account, lease.map(|lease| lease.ends_at)).await
 }
 
-/// Starts the count of API calls anew for every project of an account: a lease's calls are counted from its
-/// start.
-///
-/// # Errors
-/// `Db` only.
-pub async fn account_calls_reset(tx: &mut FencedTx, account: AccountId) -> Result<(), StoreError> {
-    // Locked in one order, as whoever flushes counts for many projects must do.
-    sqlx::query(
-        "with mine as (
-           select u.project_id from project_usage u join projects p on p.id = u.project_id
-           where p.account_id = $1 order by u.project_id for update of u)
-         update project_usage u set api_calls = 0 from mine where u.project_id = mine.project_id",
-    )
-    .bind(account.0)
-    .execute(tx.conn())
-    .await
-    .during("reset call counts")?;
-    Ok(())
-}
-
 /// All that the account's projects use together.
 ///
 /// # Errors
@@ -252,7 +232,7 @@ pub async fn account_calls_reset(tx: &mut FencedTx, account: AccountId) -> Resul
 pub async fn account_usage(store: &Store, account: AccountId) -> Result<PooledUsage, StoreError> {
     let row = sqlx::query(
         "select count(*) as projects,
-           coalesce(sum(u.api_calls), 0)::bigint as api_calls,
+           coalesce((select calls from account_calls where account_id = $1), 0) as api_calls,
            (coalesce(sum(u.database_bytes), 0) + coalesce(sum(c.bytes), 0))::bigint as storage_bytes
          from projects p
          left join project_usage u on u.project_id = p.id

@@ -9,6 +9,7 @@
 //! before all of them: only a transaction that has nothing else yet takes it.
 
 pub mod accounts;
+pub mod calls;
 pub mod cells;
 pub mod chain_txs;
 mod claims;

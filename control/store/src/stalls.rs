@@ -59,13 +59,12 @@ pub async fn stalls_since(store: &Store, since: DateTime<Utc>) -> Result<Vec<Sta
 /// # Errors
 /// `Db` only.
 pub async fn stall_open_find(store: &Store, network: Network) -> Result<Option<Stall>, StoreError> {
-    let row = sqlx::query(
-        "select started_at, ended_at from chain_stalls where network = $1 and ended_at is null",
-    )
-    .bind(network.as_str())
-    .fetch_optional(store.pool())
-    .await
-    .during("find a stall")?;
+    let row =
+        sqlx::query("select started_at, ended_at from chain_stalls where network = $1 and ended_at is null")
+            .bind(network.as_str())
+            .fetch_optional(store.pool())
+            .await
+            .during("find a stall")?;
     row.as_ref().map(stall).transpose()
 }
 

@@ -109,9 +109,8 @@ impl LifecycleStep {
 
 pub fn lifecycle_dates(lease_ends_at: DateTime<Utc>) -> LifecycleDates {
     // Days of 24 hours, whatever a calendar says; a lease that ends with time itself ages no more.
-    let after = |days| {
-        lease_ends_at.checked_add_signed(TimeDelta::days(days)).unwrap_or(DateTime::<Utc>::MAX_UTC)
-    };
+    let after =
+        |days| lease_ends_at.checked_add_signed(TimeDelta::days(days)).unwrap_or(DateTime::<Utc>::MAX_UTC);
     LifecycleDates {
         past_due_at: lease_ends_at,
         frozen_at: after(FROZEN_AFTER_DAYS),

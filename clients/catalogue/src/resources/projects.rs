@@ -119,7 +119,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         id: "projects.pin",
         path: "/projects/v1/admin/{id}/pin",
-        params: &[ID, Param::header("X-Admin-Mode", Kind::OneOf(&["1"]), "Says that it is meant.").required()],
+        params: &[
+            ID,
+            Param::header("X-Admin-Mode", Kind::OneOf(&["1"]), "Says that it is meant.").required(),
+        ],
         auth: Auth::Admin,
         request: Media::None,
         answer: &[has("status", Kind::Text), has("project_id", Kind::Text), may("message", Kind::Text)],

@@ -31,7 +31,8 @@ fn seconds(text: &str) -> Result<i64, LocalError> {
         i64::from(count).checked_mul(secs)
     };
     read().ok_or_else(|| {
-        LocalError::new("BAD_USAGE", format!("{text} is no span of time")).hint("Write +8d, +12h, +30m or +45s.")
+        LocalError::new("BAD_USAGE", format!("{text} is no span of time"))
+            .hint("Write +8d, +12h, +30m or +45s.")
     })
 }
 

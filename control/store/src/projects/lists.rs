@@ -171,5 +171,8 @@ pub async fn ready_of_account(store: &Store, account: AccountId) -> Result<Vec<P
         .fetch_all(store.pool())
         .await
         .during("list projects")?;
-    rows.iter().map(|row| sqlx::Row::try_get(row, 0).map(ProjectId)).collect::<Result<_, _>>().during("list projects")
+    rows.iter()
+        .map(|row| sqlx::Row::try_get(row, 0).map(ProjectId))
+        .collect::<Result<_, _>>()
+        .during("list projects")
 }
