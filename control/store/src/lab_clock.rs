@@ -25,7 +25,7 @@ pub async fn lab_clock_shift(store: &Store) -> Result<TimeDelta, StoreError> {
 pub async fn lab_clock_advance(store: &Store, by: TimeDelta) -> Result<TimeDelta, StoreError> {
     let row = sqlx::query(
         "insert into lab_clock as c (shift_micros) values ($1)
-         on conflict (only) do update set shift_micros = c.shift_micros + excluded.shift_micros
+         on conflict (singleton) do update set shift_micros = c.shift_micros + excluded.shift_micros
          returning shift_micros",
     )
     .bind(by.num_microseconds().unwrap_or(i64::MAX))
