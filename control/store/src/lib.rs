@@ -28,6 +28,7 @@ pub mod sightings;
 pub mod subdomains;
 mod tx;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -46,6 +47,7 @@ const ACQUIRE_SECS_MAX: u64 = 10;
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    ledger_ids: Arc<ledger::AccountIds>,
 }
 
 impl Store {
@@ -64,12 +66,12 @@ impl Store {
             .connect_with(options)
             .await
             .during("connect to the control database")?;
-        Ok(Self { pool })
+        Ok(Self::from_pool(pool))
     }
 
-    /// A store over a pool that a test made.
+    /// A store over a pool that is connected already.
     pub fn from_pool(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, ledger_ids: Arc::default() }
     }
 
     /// For reads of this crate.

@@ -5,4 +5,5 @@
 mod common;
 mod deploys;
 mod ledger;
+mod poster;
 mod requests;
