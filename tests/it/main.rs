@@ -13,6 +13,7 @@ mod kill_points;
 mod lab;
 mod lying_node;
 mod nodes;
+mod oracle;
 mod ownership;
 mod payments;
 mod projects;

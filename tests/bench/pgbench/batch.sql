@@ -9,10 +9,14 @@ select id, kind, currency, owner, name, may_be_negative, posted, held from ledge
   order by id for no key update;
 select t.id, t.source, t.source_id, t.kind, t.debit, t.credit, t.amount, t.hold_id, t.reverses, t.reason
   from generate_series(1, :batch) g
-  join ledger_transfers t on t.source = 'pgbench' and t.source_id = :run::text || '/' || :fact::text || '/' || g;
+  cross join lateral (
+    select * from ledger_transfers x
+    where x.source = 'pgbench' and x.source_id = :run::text || '/' || :fact::text || '/' || g limit 1) t;
 with known as (
   select from generate_series(1, :batch) g
-  join ledger_transfers t on t.source = 'pgbench' and t.source_id = :run::text || '/' || :fact::text || '/' || g),
+  cross join lateral (
+    select from ledger_transfers x
+    where x.source = 'pgbench' and x.source_id = :run::text || '/' || :fact::text || '/' || g limit 1) t),
 added as (
   insert into ledger_transfers (source, source_id, kind, currency, debit, credit, amount, hold_id, reverses, link,
     reason, reference_type, reference_id, metadata, debit_posted_after, debit_held_after, credit_posted_after,

@@ -14,7 +14,8 @@ with legs as (
 known as (
   select from unnest(array['pgbench'], array[:run::text || '/' || :client_id::text || '/' || :fact::text])
     as l (source, source_id)
-  join ledger_transfers t on t.source = l.source and t.source_id = l.source_id),
+  cross join lateral (
+    select from ledger_transfers x where x.source = l.source and x.source_id = l.source_id limit 1) t),
 added as (
   insert into ledger_transfers (source, source_id, kind, currency, debit, credit, amount, hold_id, reverses, link,
     reason, reference_type, reference_id, metadata, debit_posted_after, debit_held_after, credit_posted_after,
