@@ -4,6 +4,7 @@
 //! [`Offer`] is ours; [`wire`] is how it and the answers to it travel; [`verify`] decides. Nothing here
 //! moves money: a payment counts when [`crate::scan`] finds it on the chain.
 
+pub mod facilitate;
 pub mod verify;
 pub mod wire;
 

@@ -175,10 +175,17 @@ pub fn decode(
         (Some(a), Some(b)) if a != b => return Err(WireError::TwoPayments),
         (Some(header), _) | (None, Some(header)) => header,
     };
-    let object = json::decode_object(header)?;
+    read_payment(json::decode_object(header)?).map(Some)
+}
+
+/// Reads a payment that came as JSON.
+///
+/// # Errors
+/// What could not be read.
+pub(super) fn read_payment(object: Map<String, Value>) -> Result<Presented, WireError> {
     match object.get("x402Version").and_then(Value::as_u64) {
-        Some(1) => read_v1(object).map(Some),
-        Some(2) => read_v2(object).map(Some),
+        Some(1) => read_v1(object),
+        Some(2) => read_v2(object),
         _ => Err(WireError::Version),
     }
 }

@@ -106,6 +106,9 @@ pub struct ChainArgs {
     /// One more address that was paid before and is still watched.
     #[arg(long = "retired-payee", value_name = "ADDRESS")]
     pub retired_payees: Vec<types::Wallet>,
+    /// One more address that the facilitator settles for; the lab's own payee always is.
+    #[arg(long = "facilitate", value_name = "ADDRESS")]
+    pub facilitate: Vec<types::Wallet>,
     /// Read the chain here instead of at the lab's own node; given twice, both must agree.
     #[arg(long, value_name = "URL", hide = true)]
     pub chain_rpc: Vec<String>,

@@ -164,6 +164,8 @@ async fn chain_deps(
         faucet,
         payee: config.payee,
         payees,
+        facilitated: config.facilitate.clone(),
+        facilitated_before: config.facilitated_before.clone(),
         instant_max: config.instant_max,
         retained_blocks: config.retained_blocks,
     })
