@@ -208,10 +208,11 @@ async fn a_reorganisation_after_the_answer_is_made_good() {
     })
     .await;
     assert_eq!(lab.chain.usdc_balance(&lab.token(), &payee.address()).await, 50_000);
+    // The oracle waits until the lane has noted what was mined.
+    oracle(&lab).await;
     assert_eq!(
         count(&lab, "select count(distinct nonce) from chain_txs where purpose = 'settle' and succeeded")
             .await,
         1
     );
-    oracle(&lab).await;
 }

@@ -5,6 +5,7 @@
 //! moves money: a payment counts when [`crate::scan`] finds it on the chain.
 
 pub mod facilitate;
+pub mod identifier;
 pub mod verify;
 pub mod wire;
 

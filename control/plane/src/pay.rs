@@ -8,6 +8,7 @@
 mod budget;
 mod challenge;
 pub mod facilitator;
+mod identifier;
 mod receipt;
 
 use std::time::Duration;
@@ -19,7 +20,9 @@ use chain::x402::wire::{Presented, WireError, decode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::outbox::outbox_append;
-use store::payments::{AuthorisationKey, NewPayment, PaymentRow, PaymentState, payment_insert};
+use store::payments::{
+    AuthorisationKey, IdentifierClaim, NewPayment, PaymentRow, PaymentState, payment_insert,
+};
 use store::{StoreError, sightings::SightingRow};
 use types::{AccountId, Code, Mutation, Network, PaymentId, Problem, UsdMicros, Wallet, kill_point};
 
@@ -162,6 +165,7 @@ impl Plane {
             },
         };
         request.same_as(&row, presented)?;
+        self.identifier_take(presented, &request).await?;
         let row = if row.state.unfinished() { self.payment_settled(&row).await? } else { row };
         match row.state {
             PaymentState::Credited => paid(&row, presented.version),
@@ -265,16 +269,23 @@ impl Plane {
             trace: caller.trace,
         };
         kill_point!("payment.verified");
-        let row = self.payment_begin(&new).await?;
+        let row = self.payment_begin(&new, identifier::claim(presented, request)).await?;
         kill_point!("payment.asked");
         Ok(row)
     }
 
     /// Inserts a verified payment, unless its authorisation has a row, and wakes its actor.
-    async fn payment_begin(&self, new: &NewPayment) -> Result<PaymentRow, Problem> {
+    async fn payment_begin(
+        &self,
+        new: &NewPayment,
+        claim: Option<IdentifierClaim>,
+    ) -> Result<PaymentRow, Problem> {
         let store = &self.deps().store;
         let mut tx = store.begin().await.map_err(unavailable)?;
         budget::check(&mut tx, &new.key, self.now()).await?;
+        if let Some(claim) = claim {
+            identifier::take(&mut tx, &claim, self.now()).await?;
+        }
         if payment_insert(&mut tx, new, self.now()).await.map_err(unavailable)? {
             outbox_append(&mut tx, "payment.step", json!({ "id": new.id })).await.map_err(unavailable)?;
             tracing::info!(

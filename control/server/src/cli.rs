@@ -41,6 +41,9 @@ pub enum Command {
     Migrate {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Give this login what serving needs: it can add to the books and never change them.
+        #[arg(long = "grant", value_name = "ROLE")]
+        grants: Vec<String>,
     },
     /// Name every mistake of a configuration file.
     CheckConfig {
@@ -118,6 +121,21 @@ pub struct ChainArgs {
 pub enum BooksCommand {
     /// Re-derive every balance and every deposit, from the chain too; exit 0 only without differences.
     Verify(VerifyArgs),
+    /// Prove that an account's transfers are in the books, against their daily roots.
+    Prove {
+        /// The billing account: org_ and 32 hex digits.
+        account: types::AccountId,
+        #[command(flatten)]
+        place: VerifyArgs,
+    },
+    /// Check such a proof with the roots alone: no server, no database. Exit 0 when all of it holds.
+    CheckProof {
+        /// What `books prove` printed.
+        file: PathBuf,
+        /// A daily root from a source that you trust.
+        #[arg(long = "root", value_name = "DAY=HEX", required = true)]
+        roots: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 //! the payment up again.
 
 mod budget;
+mod identifier;
 mod read;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +17,7 @@ use crate::sightings::{SightingRow, sighting_of_locked};
 use crate::{During, StoreError, Tx};
 
 pub use budget::{PayerRecord, payer_record_locked};
+pub use identifier::{IdentifierClaim, payment_identifier_claim};
 
 /// Where a payment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

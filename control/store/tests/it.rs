@@ -5,4 +5,6 @@
 mod common;
 mod deploys;
 mod ledger;
+mod proof;
 mod requests;
+mod serving_role;

@@ -70,7 +70,7 @@ async fn published_checkers_find_nothing() {
         let output = run(Command::new(bin.join("x402conf")).args(words));
         let mut found = Vec::new();
         verdicts(&json_of(&output.stdout), &mut found);
-        assert!(found.len() >= 5 && found.iter().all(|(_, pass)| *pass), "{words:?}: {found:?}");
+        assert!(found.len() >= 4 && found.iter().all(|(_, pass)| *pass), "{words:?}: {found:?}");
     }
     let report = audit(&bin, &lab);
     assert!(!report.to_string().contains("FAIL") && report.to_string().contains("PASS"), "{report:#}");

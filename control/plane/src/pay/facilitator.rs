@@ -173,7 +173,7 @@ impl Plane {
             return Ok(row.map_err(unavailable)?.ok_or(refusal));
         }
         let new = self.facilitation(caller, ask).await?;
-        let row = self.payment_begin(&new).await?;
+        let row = self.payment_begin(&new, None).await?;
         kill_point!("facilitate.inserted");
         Ok(Ok(row))
     }

@@ -20,6 +20,7 @@ mod decide;
 mod hold;
 mod merkle;
 mod post;
+mod proof;
 mod rows;
 mod seal;
 mod statement;
@@ -32,6 +33,7 @@ pub use post::{
     Journal, Kind, LedgerError, NewTransfer, Posted, Transfer, post, post_many, transfer_find,
     transfers_of_link,
 };
+pub use proof::{Leaf, Proof, ProofError, Proven, check as proof_check, prove};
 pub use seal::{seal, unsealed_count};
 pub use statement::{Direction, Entry, statement};
 pub use verify::{Finding, LedgerReport, verify};
