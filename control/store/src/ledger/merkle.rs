@@ -29,7 +29,7 @@ pub(super) enum Step {
 
 impl Step {
     /// `L` or `R` and the hash in hex.
-    pub fn to_text(&self) -> String {
+    pub fn to_text(self) -> String {
         match self {
             Self::Left(hash) => format!("L{}", hex::encode(hash)),
             Self::Right(hash) => format!("R{}", hex::encode(hash)),

@@ -125,7 +125,7 @@ pub async fn prove(store: &Store, owner: AccountId) -> Result<Proof, StoreError>
             seq,
             previous: hex::encode(previous.map_or(Ok([0; 32]), digest)?),
             canonical: hex::encode(canonical(row).during(DURING)?),
-            way: way.iter().map(Step::to_text).collect(),
+            way: way.into_iter().map(Step::to_text).collect(),
             root: hex::encode(row.try_get::<Vec<u8>, _>("root").during(DURING)?),
         });
     }
