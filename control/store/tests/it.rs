@@ -6,4 +6,6 @@ mod common;
 mod deploys;
 mod ledger;
 mod poster;
+mod proof;
 mod requests;
+mod serving_role;

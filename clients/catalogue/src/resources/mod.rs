@@ -3,6 +3,7 @@
 mod billing;
 mod content;
 mod deploy;
+mod facilitator;
 mod projects;
 mod service;
 mod subdomains;
@@ -13,6 +14,7 @@ use crate::Operation;
 const PARTS: &[&[Operation]] = &[
     tiers::OPERATIONS,
     billing::OPERATIONS,
+    facilitator::OPERATIONS,
     projects::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,

@@ -23,6 +23,7 @@ mod ids;
 mod merkle;
 mod post;
 mod poster;
+mod proof;
 mod rows;
 mod seal;
 mod statement;
@@ -37,6 +38,7 @@ pub use post::{
     transfers_of_link,
 };
 pub use poster::Poster;
+pub use proof::{Leaf, Proof, ProofError, Proven, check as proof_check, prove};
 pub use seal::{seal, unsealed_count};
 pub use statement::{Direction, Entry, statement};
 pub use verify::{Finding, LedgerReport, verify};
