@@ -5,6 +5,7 @@
 mod content;
 mod crash;
 mod deploys;
+mod facilitator;
 mod fuzz;
 mod hosting;
 mod identity;
@@ -14,6 +15,7 @@ mod lab;
 mod lifecycle;
 mod lying_node;
 mod nodes;
+mod oracle;
 mod ownership;
 mod payments;
 mod projects;

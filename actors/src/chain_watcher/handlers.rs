@@ -142,13 +142,14 @@ async fn commit(
     blocks_insert(&mut tx, state.network, &scanned.blocks, keep_from).await?;
     let came = sightings_insert(&mut tx, &scanned.sightings, now).await?;
     let mut woken = BTreeSet::new();
-    woken.extend(sightings_payments(&mut tx, &left).await?.into_iter().flatten());
+    woken.extend(sightings_payments(&mut tx, &left).await?.into_iter().flatten().map(|p| p.id));
     let mut orphans: Vec<SightingRow> = Vec::new();
     for (seen, payment) in came.iter().zip(sightings_payments(&mut tx, &came).await?) {
-        match payment {
-            Some(id) => drop(woken.insert(id)),
-            None if seen.in_suspense => {}
-            None => orphans.push(seen.clone()),
+        woken.extend(payment.map(|p| p.id));
+        // What the facilitator was asked to settle towards us bought nothing here.
+        let explained = payment.is_some_and(|p| !p.facilitated);
+        if seen.ours && !explained && !seen.in_suspense {
+            orphans.push(seen.clone());
         }
     }
     suspend(deps, &mut tx, &orphans).await?;

@@ -4,6 +4,7 @@ mod billing;
 mod content;
 mod deploy;
 mod docs;
+mod facilitator;
 mod faucet;
 mod lab;
 mod payments;
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())
+        .merge(facilitator::routes())
         .merge(faucet::routes())
         .merge(lab::routes())
         .merge(payments::routes())

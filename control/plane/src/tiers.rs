@@ -13,7 +13,7 @@ use types::{AccountId, Code, Lifecycle, Problem, Tier, Wallet, lifecycle_dates, 
 
 use crate::Plane;
 use crate::caller::Caller;
-use crate::pay::PayFor;
+use crate::pay::{PayFor, Priced};
 
 /// How long a purchase from the balance may take.
 const PURCHASE_WAIT: Duration = Duration::from_secs(15);
@@ -108,9 +108,7 @@ impl Plane {
     /// Wire contract 01 section 5.4; open questions 6, 8 and 24.
     pub async fn tier_set(&self, caller: &Caller, tier: &str) -> Result<TierSet, Problem> {
         let (wallet, account) = self.account(caller).await?;
-        let tier: Tier = tier.parse().map_err(|_| {
-            Problem::new(Code::UnknownTier, format!("Unknown tier: {tier}")).detail("tier", tier)
-        })?;
+        let tier: Tier = tier.parse().map_err(|_| unknown(tier))?;
         let scope = format!("tier_set/{account}");
         let key = caller.idempotency_key.as_deref().map(|key| IdempotencyKey { scope: &scope, key });
         if let Some(done) = self.tier_set_before(caller, key).await? {
@@ -201,11 +199,23 @@ impl Plane {
             wallet,
             product: billing::legs::TIER,
             product_key: tier.as_str().to_owned(),
-            price: offer.price,
-            networks: offer.networks.clone(),
-            resource_path: format!("/tiers/v1/{tier}"),
-            description: offer.description(),
+            priced: priced(offer),
         }
+    }
+
+    /// What a tier costs, as the challenge that a buyer is given. Open to all, so that programs can see the
+    /// offer before they sign in; paying it is a POST.
+    ///
+    /// # Errors
+    /// Always: `PAYMENT_REQUIRED` with the challenge, `METHOD_NOT_ALLOWED` for a payment that is presented
+    /// here (nothing is charged), `UNKNOWN_TIER`, `CHAIN_UNAVAILABLE`.
+    pub fn tier_challenge(&self, caller: &Caller, tier: &str) -> Problem {
+        let Ok(tier) = tier.parse::<Tier>() else { return unknown(tier) };
+        if caller.payment_signature.is_some() || caller.x_payment.is_some() {
+            let message = "a tier is bought by POST; the payment was not looked at";
+            return Problem::new(Code::MethodNotAllowed, message);
+        }
+        self.pay_challenge(&priced(self.deps().prices.offer(tier)))
     }
 
     /// Whether an account may change its control plane: deploy, provision, claim names.
@@ -248,6 +258,19 @@ impl Plane {
             limits: self.deps().prices.limits(tier),
         }))
     }
+}
+
+fn priced(offer: &Offer) -> Priced {
+    Priced {
+        price: offer.price,
+        networks: offer.networks.clone(),
+        resource_path: format!("/tiers/v1/{}", offer.tier),
+        description: offer.description(),
+    }
+}
+
+fn unknown(tier: &str) -> Problem {
+    Problem::new(Code::UnknownTier, format!("Unknown tier: {tier}")).detail("tier", tier)
 }
 
 /// Names a purchase from the balance: the client's key, or the signature that asked for it, which is good for

@@ -40,6 +40,8 @@ pub struct ChainChoices {
     /// Where the node reads the chain; the lab's own when empty.
     pub rpc_urls: Vec<String>,
     pub payees: Vec<types::Wallet>,
+    /// Whom the facilitator settles for, beside the lab's own payee.
+    pub facilitate: Vec<types::Wallet>,
     pub instant_max: Option<UsdMicros>,
     pub retained_blocks: Option<u64>,
 }
@@ -96,6 +98,8 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             rpc_urls: rpc_urls.into_iter().map(Into::into).collect(),
             payee,
             payees: chain.payees,
+            facilitate: std::iter::once(payee).chain(chain.facilitate).collect(),
+            facilitated_before: Vec::new(),
             fee_payer: SignerConfig::Keystore(FEE_PAYER.to_owned()),
             faucet: Some(SignerConfig::Keystore(FAUCET.to_owned())),
             instant_max: chain.instant_max.unwrap_or(UsdMicros(defaults::INSTANT_MICROS_MAX as i64)),
@@ -210,6 +214,7 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             key_of_urls: urls,
             "payee": chain.payee,
             "payees": chain.payees,
+            "facilitate": chain.facilitate,
             "instant_micros_max": chain.instant_max.0,
             "retained_blocks": chain.retained_blocks,
             "fee_payer": { "keystore": FEE_PAYER },

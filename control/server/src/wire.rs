@@ -84,8 +84,11 @@ async fn moved_clock(store: &Store) -> anyhow::Result<ShiftedClock> {
 ///
 /// # Errors
 /// When it does not answer, or belongs to a newer version.
-pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    migrated_store(config).await?;
+pub async fn migrate(config: &Config, grants: &[String]) -> anyhow::Result<()> {
+    let store = migrated_store(config).await?;
+    for role in grants {
+        store.grant_serving(role).await.with_context(|| format!("granting to {role}"))?;
+    }
     ready::print(&serde_json::json!({ "migrated": true }));
     Ok(())
 }
@@ -183,6 +186,8 @@ async fn chain_deps(
         faucet,
         payee: config.payee,
         payees,
+        facilitated: config.facilitate.clone(),
+        facilitated_before: config.facilitated_before.clone(),
         instant_max: config.instant_max,
         retained_blocks: config.retained_blocks,
     })

@@ -32,8 +32,10 @@ pub mod stalls;
 pub mod subdomains;
 mod tx;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use claims::{Claimed, Fence, Peer};
@@ -46,10 +48,14 @@ pub use tx::{FencedTx, Tx};
 /// How long a caller waits for a connection before it is told to come back.
 const ACQUIRE_SECS_MAX: u64 = 10;
 
+/// A connection that was used just now works. One that rested longer is asked first, which costs a round trip.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// The control database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    ledger_ids: Arc<ledger::AccountIds>,
 }
 
 impl Store {
@@ -65,15 +71,24 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(Duration::from_secs(ACQUIRE_SECS_MAX))
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for >= TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_with(options)
             .await
             .during("connect to the control database")?;
-        Ok(Self { pool })
+        Ok(Self::from_pool(pool))
     }
 
-    /// A store over a pool that a test made.
+    /// A store over a pool that is connected already.
     pub fn from_pool(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, ledger_ids: Arc::default() }
     }
 
     /// For reads of this crate.

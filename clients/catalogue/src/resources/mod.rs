@@ -3,6 +3,7 @@
 mod billing;
 mod content;
 mod deploy;
+mod facilitator;
 mod lab;
 mod projects;
 mod service;
@@ -14,6 +15,7 @@ use crate::Operation;
 const PARTS: &[&[Operation]] = &[
     tiers::OPERATIONS,
     billing::OPERATIONS,
+    facilitator::OPERATIONS,
     projects::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
