@@ -107,7 +107,11 @@ async fn an_exhausted_pool_refuses_calls_until_it_is_renewed() {
     assert_eq!((refused.status, &refused.body["code"]), (403, &json!("QUOTA_EXCEEDED")), "{refused:?}");
     let usage = &refused.body["usage"];
     assert!(usage["api_calls"].as_i64().is_some_and(|calls| calls >= 500_000), "{refused:?}");
-    assert_eq!((&usage["limit"], &usage["storage_limit"]), (&json!(500_000), &json!(262_144_000)), "{refused:?}");
+    assert_eq!(
+        (&usage["limit"], &usage["storage_limit"]),
+        (&json!(500_000), &json!(262_144_000)),
+        "{refused:?}"
+    );
     assert!(usage["storage_bytes"].as_i64().is_some_and(|bytes| bytes > 0), "databases count: {refused:?}");
     assert_eq!(refused.body["renew_url"], "/tiers/v1/prototype");
     assert_eq!(refused.body["details"]["scope"], "organization");
@@ -129,7 +133,8 @@ async fn a_full_account_may_still_read_delete_and_drop() {
     assert_eq!(made.status, 200, "{made:?}");
     let database = lab.database().await;
     // As if measured in a while, so that nobody measures meanwhile.
-    let full = "update project_usage set database_bytes = 300 * 1048576, measured_at = now() + interval '1 hour'";
+    let full =
+        "update project_usage set database_bytes = 300 * 1048576, measured_at = now() + interval '1 hour'";
     sqlx::query(full).execute(&database).await.unwrap();
     let refused = eventually("the refusal", 10, || async {
         let answer = sql(&lab, &project, "insert into t values (3)").await;
@@ -150,10 +155,12 @@ async fn a_full_account_may_still_read_delete_and_drop() {
 // Goal: reads without a credential are limited by address. Method: a server behind a proxy that names clients.
 #[tokio::test]
 async fn billing_reads_without_a_credential_are_limited_by_address() {
-    let behind = |config: String| config.replace("movable_clock", "trust_forwarded_for = true\nmovable_clock");
+    let behind =
+        |config: String| config.replace("movable_clock", "trust_forwarded_for = true\nmovable_clock");
     let (lab, _second, api) = two_servers_with(behind).await;
     let path = format!("/billing/v1/accounts/{}", Wallet::random().address());
-    let read = async |ip: &str| lab.send(lab.http.get(format!("{api}{path}")).header("x-forwarded-for", ip)).await;
+    let read =
+        async |ip: &str| lab.send(lab.http.get(format!("{api}{path}")).header("x-forwarded-for", ip)).await;
     let answers = futures::future::join_all((0..200).map(|_| read("203.0.113.7"))).await;
     let late: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
     assert!(late.len() > 50, "{} of 200", late.len());
