@@ -177,7 +177,8 @@ async fn racing_renewals_are_purged_before_or_cancelled_never_both() {
     let unworked = "select count(*) from lifecycle_steps s join leases l using (account_id)
         where s.worked_at is null and s.lease_ends_at <> l.ends_at";
     assert_eq!(count(&raw, unworked).await, 0, "what was replaced is gone");
-    let purged = "select count(distinct account_id) from lifecycle_steps where step = 'purge' and worked_at is not null";
+    let purged = "select count(distinct account_id) from lifecycle_steps
+        where step = 'purge' and worked_at is not null";
     let purged = count(&raw, purged).await;
     let told = count(&raw, "select count(*) from notices").await;
     assert_eq!(told, 3 * purged, "an account went through all of it or none of it");

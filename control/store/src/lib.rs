@@ -5,8 +5,9 @@
 //! take [`Tx`].
 //!
 //! **Lock order**, for everybody: claims, then accounts, leases, payments, projects, deploy rows, names, and
-//! last the ledger accounts in id order. A lease comes before its lifecycle steps. The advisory lock of a payer ([`payments::payer_record_locked`]) comes
-//! before all of them: only a transaction that has nothing else yet takes it.
+//! last the ledger accounts in id order. A lease comes before its lifecycle steps. The advisory lock of a payer
+//! ([`payments::payer_record_locked`]) comes before all of them: only a transaction that has nothing else yet
+//! takes it.
 
 pub mod accounts;
 pub mod calls;
