@@ -20,6 +20,10 @@ use super::state::{LaneState, Role};
 use crate::Deps;
 use crate::kit::ActorError;
 
+/// Several times what a transfer of USDC takes. We pay for it, and a payer whose account has code decides how
+/// much its signature check burns (A18, A34).
+const GAS_MAX: u64 = 300_000;
+
 pub(super) async fn on_settle(
     deps: &Arc<Deps>,
     state: &mut LaneState,
@@ -97,6 +101,9 @@ pub(super) async fn simulate(
         Err(RpcError::Reverted(reason)) => return Ok(Err(reason)),
         Err(e) => return Err(chain_error("estimate gas", e)),
     };
+    if gas > GAS_MAX {
+        return Ok(Err(format!("it would take {gas} gas, more than {GAS_MAX}")));
+    }
     let fees = rpc.fees().await.map_err(|e| chain_error("read fees", e))?;
     // State may change until it is mined: half as much again is still cheap, and unused gas is not paid.
     Ok(Ok((gas.saturating_add(gas / 2), fees)))
