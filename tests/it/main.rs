@@ -5,6 +5,7 @@
 mod content;
 mod crash;
 mod deploys;
+mod expose;
 mod facilitator;
 mod fuzz;
 mod hosting;

@@ -4,6 +4,7 @@ mod billing;
 mod content;
 mod deploy;
 mod docs;
+mod expose;
 mod facilitator;
 mod faucet;
 mod lab;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())
+        .merge(expose::routes())
         .merge(facilitator::routes())
         .merge(faucet::routes())
         .merge(lab::routes())

@@ -10,6 +10,7 @@ pub mod books;
 pub mod caller;
 pub mod content;
 pub mod deploy;
+pub mod expose;
 pub mod faucet;
 pub mod host;
 pub mod keys;

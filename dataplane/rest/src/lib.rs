@@ -4,6 +4,7 @@
 //! thrown away afterwards. What keeps a project inside its database are the rights of its logins; the checks
 //! in [`sql`] only give better answers.
 
+pub mod expose;
 pub mod schema;
 pub mod sql;
 

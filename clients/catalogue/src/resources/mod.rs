@@ -3,6 +3,7 @@
 mod billing;
 mod content;
 mod deploy;
+mod expose;
 mod facilitator;
 mod lab;
 mod projects;
@@ -17,6 +18,7 @@ const PARTS: &[&[Operation]] = &[
     billing::OPERATIONS,
     facilitator::OPERATIONS,
     projects::OPERATIONS,
+    expose::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
     subdomains::OPERATIONS,

@@ -3,6 +3,7 @@
 mod allowance;
 mod billing;
 mod deploy;
+mod expose;
 mod init;
 mod lab;
 mod projects;

@@ -5,7 +5,7 @@ use client::{Call, ClientError, LocalError};
 use serde_json::{Map, Value, json};
 
 use super::tier::with_receipt;
-use super::{Outcome, confirmed, ok, sql};
+use super::{Outcome, confirmed, expose, ok, sql};
 use crate::context::Context;
 
 #[derive(Debug, clap::Subcommand)]
@@ -35,6 +35,12 @@ pub enum Projects {
     Schema { id: Option<String> },
     /// Run SQL in a project.
     Sql(sql::SqlArgs),
+    /// Say who may reach a project's tables, views and functions.
+    ApplyExpose(expose::ManifestArgs),
+    /// Show a project's manifest.
+    GetExpose { id: Option<String> },
+    /// Check a manifest; nothing is changed.
+    ValidateExpose(expose::ValidateArgs),
     /// Exempt a project's account from ageing, for operators.
     Pin { id: String },
     /// Erase a project and everything in it.
@@ -57,6 +63,9 @@ pub async fn run(command: Projects, context: &Context) -> Outcome {
         Projects::Usage { id } => read("projects.usage", id.as_deref(), context).await,
         Projects::Schema { id } => read("projects.schema", id.as_deref(), context).await,
         Projects::Sql(args) => sql::run(args, context).await,
+        Projects::ApplyExpose(args) => expose::apply(args, context).await,
+        Projects::GetExpose { id } => read("projects.get_expose", id.as_deref(), context).await,
+        Projects::ValidateExpose(args) => expose::validate(args, context).await,
         Projects::Pin { id } => {
             let call = Call::new("projects.pin").path("id", id).header("X-Admin-Mode", 1).wallet();
             context.client()?.call(call).await
