@@ -422,7 +422,8 @@ async fn expose_applies_a_thousand_tables_in_seconds() {
     let (again, again_took) = timed(body).await;
     let (gone, gone_took) = timed(json!({"version": "1"})).await;
     println!(
-        "1,000 tables: applied in {first_took:.2?} ({} statements), again in {again_took:.2?}, taken back in {gone_took:.2?}",
+        "1,000 tables: applied in {first_took:.2?} ({} statements), again in {again_took:.2?}, \
+         taken back in {gone_took:.2?}",
         first.statements
     );
     assert_eq!((first.changed.tables.len(), again.statements, gone.dropped.tables.len()), (1000, 0, 1000));
