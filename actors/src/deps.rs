@@ -18,6 +18,8 @@ pub struct Deps {
     /// The Postgres servers that hold tenant databases.
     pub cells: Cells,
     pub blobs: Arc<dyn blobs::Blobs>,
+    /// The Stripe account that cards pay to; none where cards are not taken.
+    pub cards: Option<Arc<billing::stripe::Cards>>,
     /// Prices and limits; the quote is a function of it.
     pub prices: billing::PriceTable,
     /// Builds the public URLs of sites, such as `http://my-app.localhost:4020`.

@@ -4,8 +4,10 @@
 //! for sale ([`PriceTable`]), what a purchase does to a lease ([`lease`]), and which transfers it makes
 //! ([`legs`]).
 
+pub mod card_legs;
 pub mod lease;
 pub mod legs;
 mod price_table;
+pub mod stripe;
 
 pub use price_table::{Limits, Offer, PriceTable};

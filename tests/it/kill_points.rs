@@ -12,7 +12,8 @@ use tests::{Customer, Lab, LabOptions, Site, TIER_PRICE, Wallet, command, eventu
 
 const DEATH_SECS_MAX: u64 = 30;
 const GOOD_SECS_MAX: u64 = 40;
-const FLOWS: [&str; 4] = ["payment", "provision", "erase", "deploy"];
+/// The cases of `card` are in `cards`.
+const FLOWS: [&str; 5] = ["payment", "provision", "erase", "deploy", "card"];
 
 /// A lab that can be made to die at a point.
 struct Victim {

@@ -9,10 +9,12 @@ use std::time::Duration;
 use store::accounts::{Lease, PooledUsage, account_of_wallet_find, account_usage, standing_find};
 use store::requests::{Begun, IdempotencyKey};
 use types::{
-    AccountId, Code, Lifecycle, LifecycleDates, Problem, Tier, Wallet, lifecycle, lifecycle_dates, rfc3339,
+    AccountId, Code, Lifecycle, LifecycleDates, Problem, Tier, UsdMicros, Wallet, lifecycle, lifecycle_dates,
+    rfc3339,
 };
 
 use crate::Plane;
+use crate::billing::checkouts::suspended;
 use crate::caller::Caller;
 use crate::pay::PayFor;
 
@@ -54,6 +56,8 @@ pub struct LeaseView {
     pub pinned: bool,
     pub lifecycle: Lifecycle,
     pub limits: Limits,
+    /// Above zero while the account is suspended.
+    pub card_debt: UsdMicros,
 }
 
 impl Plane {
@@ -106,6 +110,8 @@ impl Plane {
     /// Wire contract 01 section 5.4; open questions 6, 8 and 24.
     pub async fn tier_set(&self, caller: &Caller, tier: &str) -> Result<TierSet, Problem> {
         let (wallet, account) = self.account(caller).await?;
+        let standing = standing_find(&self.deps().store, account).await.map_err(down)?;
+        suspended(standing.card_debt)?;
         let tier: Tier = tier.parse().map_err(|_| {
             Problem::new(Code::UnknownTier, format!("Unknown tier: {tier}")).detail("tier", tier)
         })?;
@@ -203,6 +209,7 @@ impl Plane {
     pub async fn account_gate(&self, account: AccountId) -> Result<LeaseView, Problem> {
         let view = self.lease_view(account).await?;
         let view = view.ok_or_else(|| Problem::new(Code::TierRequired, "this account has no tier"))?;
+        suspended(view.card_debt)?;
         match view.lease {
             Some(lease) if !view.lifecycle.allows_control_changes() => {
                 Err(lifecycle_problem(&lease, view.lifecycle))
@@ -230,6 +237,7 @@ impl Plane {
             pinned: standing.pinned,
             lifecycle: standing.lease.map_or(Lifecycle::Active, state),
             limits: self.deps().prices.limits(tier),
+            card_debt: standing.card_debt,
         }))
     }
 }

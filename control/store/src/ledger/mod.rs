@@ -16,6 +16,7 @@
 
 mod accounts;
 mod audit;
+mod audit_cards;
 mod decide;
 mod hold;
 mod merkle;
