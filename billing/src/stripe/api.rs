@@ -93,6 +93,10 @@ pub struct SavedCard {
     pub payment_method: String,
 }
 
+/// Nothing is asked beside the path.
+#[derive(Serialize)]
+struct NoQuery {}
+
 #[derive(Serialize)]
 struct SessionForm<'a> {
     mode: &'static str,
@@ -210,7 +214,7 @@ impl Cards {
     /// # Errors
     /// `Refused`, `Unknown`.
     pub async fn saved_card(&self, payment_intent: &str) -> Result<Option<SavedCard>, CardError> {
-        let answer = self.get(&format!("/payment_intents/{payment_intent}"), &()).await?;
+        let answer = self.get(&format!("/payment_intents/{payment_intent}"), &NoQuery {}).await?;
         let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
         Ok(text("customer")
             .zip(text("payment_method"))

@@ -144,8 +144,10 @@ pub async fn wallet_link(
             _ => Linked::Elsewhere,
         });
     }
-    sqlx::query("delete from wallet_links where wallet = $1")
+    // Wishes to join other accounts stay: whoever writes them holds their rows and waits for the wallet's.
+    sqlx::query("delete from wallet_links where wallet = $1 and account_id = $2")
         .bind(wallet.to_string())
+        .bind(account.0)
         .execute(tx.conn())
         .await
         .during(DURING)?;
