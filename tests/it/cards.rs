@@ -23,7 +23,6 @@ pub struct Shop {
 
 /// A checkout that was started.
 pub struct Started {
-    pub topup: String,
     pub session: String,
 }
 
@@ -62,10 +61,10 @@ impl Shop {
     pub async fn start(&self, path: &str, body: Value) -> Started {
         let answer = self.ask(path, body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let topup = answer.body["topup_id"].as_str().unwrap().to_owned();
+        let topup = answer.body["topup_id"].as_str().unwrap();
         assert!(answer.body["checkout_url"].as_str().unwrap().starts_with("http"), "{answer:?}");
-        let session = self.stripe.session_of(&topup).unwrap();
-        Started { topup, session }
+        let session = self.stripe.session_of(topup).unwrap();
+        Started { session }
     }
 
     pub async fn top_up(&self, wallet: &Wallet, micros: i64) -> Started {
