@@ -4,14 +4,21 @@ use std::sync::{Arc, OnceLock};
 
 use store::cells::Cells;
 use store::{MasterKey, Store};
-use types::{Clock, Entropy, NodeId};
+use types::{Clock, Entropy, NodeId, ShiftedClock};
 
+use crate::meter::Meter;
 use crate::{Actors, Chains};
 
 pub struct Deps {
     pub store: Store,
     pub node: NodeId,
+    /// The platform's time: leases, plans and everything else that is ours ages by it.
     pub clock: Arc<dyn Clock>,
+    /// The time that the world outside shares: signatures and transactions are judged by it. The same as
+    /// `clock`, unless that was moved.
+    pub wall: Arc<dyn Clock>,
+    /// `clock` once more where it may be moved: in a lab.
+    pub movable: Option<Arc<ShiftedClock>>,
     pub entropy: Arc<dyn Entropy>,
     pub master_key: MasterKey,
     pub chains: Chains,
@@ -20,6 +27,8 @@ pub struct Deps {
     pub blobs: Arc<dyn blobs::Blobs>,
     /// The Stripe account that cards pay to; none where cards are not taken.
     pub cards: Option<Arc<billing::stripe::Cards>>,
+    /// API calls on their way to the database.
+    pub meter: Meter,
     /// Prices and limits; the quote is a function of it.
     pub prices: billing::PriceTable,
     /// Builds the public URLs of sites, such as `http://my-app.localhost:4020`.

@@ -10,6 +10,7 @@ pub mod deploy;
 mod deps;
 pub mod kit;
 pub mod lease;
+pub mod meter;
 pub mod outbox_relay;
 pub mod payment;
 pub mod project;

@@ -93,6 +93,9 @@ impl Forward for NoForward {
     }
 }
 
+/// Somebody for whom the worlds of tests settle.
+pub const OTHERS: Wallet = Wallet([0xdd; 20]);
+
 pub fn key(byte: u8) -> LocalSigner {
     LocalSigner::new(&KeySecret::new(Box::new([byte; 32]))).unwrap()
 }
@@ -128,6 +131,8 @@ impl World {
             faucet: Some(Arc::new(key(8))),
             payee: self.payee,
             payees: vec![self.payee],
+            facilitated: vec![self.payee, OTHERS],
+            facilitated_before: Vec::new(),
             instant_max: UsdMicros(25_000_000),
             retained_blocks: self.retained,
         };
@@ -136,6 +141,9 @@ impl World {
             store: self.store.clone(),
             node,
             clock: self.clock.clone(),
+            wall: self.clock.clone(),
+            movable: None,
+            meter: crate::meter::Meter::new(&OsEntropy),
             entropy: Arc::new(OsEntropy),
             cells: Cells::connect(Vec::new(), &master_key, &self.store).await.unwrap(),
             master_key,

@@ -51,15 +51,14 @@ impl Default for ApiConfig {
 struct Front {
     plane: Plane,
     api: Router,
-    sites: Router,
 }
 
 /// The whole server.
 pub fn router(plane: Plane, config: ApiConfig) -> Router {
     let state = AppState { plane: plane.clone(), config: Arc::new(config) };
-    let api = api_layers(routes::all().with_state(state.clone()), &state.config);
-    let sites = routes::sites::routes().with_state(state);
-    outer_layers(Router::new().fallback(by_host).with_state(Front { plane, api, sites }))
+    let config = state.config.clone();
+    let api = api_layers(routes::all().with_state(state), &config);
+    outer_layers(Router::new().fallback(by_host).with_state(Front { plane, api }))
 }
 
 /// For every host. Here layers are written innermost first, because each wraps what is above it.
@@ -92,17 +91,16 @@ async fn by_host(State(front): State<Front>, mut request: Request) -> Response {
         Ok(host) => host,
         Err(refused) => return refused.into_response(),
     };
-    let router = if host.is_some_and(|host| front.plane.is_site_host(&host)) {
-        front.sites
-    } else {
-        if let Some(uri) = layers::one_leading_slash(request.uri()) {
-            *request.uri_mut() = uri;
-        }
-        let target = extract::Target::of(request.uri());
-        request.extensions_mut().insert(target);
-        front.api
-    };
-    router.oneshot(request).await.into_response()
+    if host.is_some_and(|host| front.plane.is_site_host(&host)) {
+        // A site has no routes of ours, so it needs no router.
+        return routes::sites::serve(&front.plane, request).await;
+    }
+    if let Some(uri) = layers::one_leading_slash(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    let target = extract::Target::of(request.uri());
+    request.extensions_mut().insert(target);
+    front.api.oneshot(request).await.into_response()
 }
 
 #[cfg(test)]

@@ -114,6 +114,26 @@ impl FromRequestParts<AppState> for Who {
     }
 }
 
+/// Somebody on this machine, and no page of a browser: a page may send requests to this machine as well, and
+/// its browser says so.
+pub struct Local;
+
+impl FromRequestParts<AppState> for Local {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiProblem> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
+        let forwarded = parts.headers.contains_key("x-forwarded-for");
+        if peer.is_some_and(|ip| ip.is_loopback())
+            && !forwarded
+            && !parts.headers.contains_key(header::ORIGIN)
+        {
+            return Ok(Self);
+        }
+        Err(ApiProblem::new(Code::Forbidden, "this is for programs on the server's own machine"))
+    }
+}
+
 /// One value of a header. Two different values of a credential could be read differently by a proxy before
 /// us.
 fn single(headers: &HeaderMap, name: &str) -> Result<Option<String>, ApiProblem> {

@@ -60,6 +60,7 @@ struct State {
     unavailable_reads: u32,
     send_faults: VecDeque<SendFault>,
     skip_secs: u64,
+    gas_per_call: u64,
 }
 
 #[derive(Clone)]
@@ -84,6 +85,7 @@ impl FakeChain {
             unavailable_reads: 0,
             send_faults: VecDeque::new(),
             skip_secs: 0,
+            gas_per_call: GAS_PER_CALL,
         };
         Self { network, state: Mutex::new(state) }
     }
@@ -125,6 +127,11 @@ impl FakeChain {
     /// The next `count` questions of any kind fail; broadcasts are not questions.
     pub fn fail_reads(&self, count: u32) {
         self.state().unavailable_reads = count;
+    }
+
+    /// What every call takes from now on.
+    pub fn price_calls(&self, gas: u64) {
+        self.state().gas_per_call = gas;
     }
 
     /// Queued: each broadcast takes one.
@@ -305,7 +312,7 @@ impl ChainRpc for FakeChain {
     }
 
     async fn estimate_gas(&self, request: &CallRequest) -> Result<u64, RpcError> {
-        self.call(request).await.map(|_| GAS_PER_CALL)
+        self.call(request).await.map(|_| self.state().gas_per_call)
     }
 
     async fn fees(&self) -> Result<Fees, RpcError> {

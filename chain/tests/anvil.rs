@@ -146,6 +146,7 @@ impl Lab {
         };
         let digest = signing_digest(&authorization, NETWORK);
         Presented {
+            identifier: None,
             version: Version::V2,
             scheme: SCHEME.to_owned(),
             network: NETWORK,

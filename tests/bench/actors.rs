@@ -137,6 +137,9 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
     Arc::new(Deps {
         node,
         clock: Arc::new(SystemClock),
+        wall: Arc::new(SystemClock),
+        movable: None,
+        meter: actors::meter::Meter::new(&OsEntropy),
         entropy: Arc::new(OsEntropy),
         cells: Cells::connect(Vec::new(), &master_key, &store).await.unwrap(),
         store,

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sqlx::Row;
 use store::Store;
-use store::ledger::{AccountRef, Currency, Journal, NewTransfer, post, post_many};
+use store::ledger::{AccountRef, Currency, Journal, NewTransfer, Poster, post, post_many};
 use types::{AccountId, Clock, Entropy, OsEntropy, SystemClock, UsdMicros};
 use uuid::Uuid;
 
@@ -79,10 +80,31 @@ async fn main() {
         let what = format!("post_many, batches of {batch}, {account}");
         table.rate(&what, "transfers/s", median(&mut ours), limit, &latencies.text());
     }
+    for callers in [64, 1_000] {
+        let (mut ours, mut batches, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+        let mut latencies = Latencies::default();
+        for _ in 0..TURNS {
+            let (rate, took) = world.group_commit(callers).await;
+            ours.push(rate);
+            latencies.extend(took);
+            if let Some(program) = &pgbench {
+                batches
+                    .push(world.pgbench(program, "batch.sql", 1, &[("hot", 1), ("batch", 1_000)]) * 1_000.0);
+                calls.push(world.pgbench(program, "post.sql", CALLERS, &[("hot", 1)]));
+            }
+        }
+        let rate = median(&mut ours);
+        let what = format!("group commit, {callers} callers, one revenue account");
+        for (name, theirs) in [("pgbench, batches of 1,000", &mut batches), ("pgbench, per call", &mut calls)]
+        {
+            let limit = (!theirs.is_empty()).then(|| (name, median(theirs)));
+            table.rate(&what, "transfers/s", rate, limit, &latencies.text());
+        }
+    }
     world.check().await;
     table.finish(
-        "per call, seven round trips and one synced commit, and on one account the row's lock held over them; \
-         in batches, one backend's CPU for the indices and foreign keys of each transfer",
+        "per call, four round trips and one synced commit, and on one account the row's lock held over three of \
+         them; in batches, one backend's CPU for the indices and foreign keys of each transfer",
     );
 }
 
@@ -124,6 +146,31 @@ impl World {
                     let mut tx = store.begin().await.unwrap();
                     post(&mut tx, OsEntropy.uuid(), &[transfer(&mut random, to)], now).await.unwrap();
                     tx.commit().await.unwrap();
+                    latencies.add(asked.elapsed());
+                }
+                latencies
+            })
+        });
+        let mut all = Latencies::default();
+        for caller in callers.collect::<Vec<_>>() {
+            all.extend(caller.await.unwrap());
+        }
+        (per_second(all.len(), started.elapsed()), all)
+    }
+
+    /// Callers that know nothing of each other and credit the same account.
+    async fn group_commit(&self, callers: usize) -> (f64, Latencies) {
+        let poster = Poster::new(self.store.clone(), Arc::new(SystemClock));
+        let started = Instant::now();
+        let callers = (0..callers).map(|caller| {
+            let poster = poster.clone();
+            let mut random = StdRng::seed_from_u64(SEED + caller as u64);
+            tokio::spawn(async move {
+                let mut latencies = Latencies::default();
+                while started.elapsed() < TURN {
+                    let asked = Instant::now();
+                    let legs = vec![transfer(&mut random, To::Revenue)];
+                    poster.post(None, Journal { link: OsEntropy.uuid(), legs }).await.unwrap();
                     latencies.add(asked.elapsed());
                 }
                 latencies

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tests::{Customer, Lab, LabOptions, Site, TIER_PRICE, Wallet, command, eventually, fresh_folder, oracle};
 
+use crate::facilitator::{ask, offer_to};
+
 const DEATH_SECS_MAX: u64 = 30;
 const GOOD_SECS_MAX: u64 = 40;
 /// The cases of `card` are in `cards`.
-const FLOWS: [&str; 5] = ["payment", "provision", "erase", "deploy", "card"];
+const FLOWS: [&str; 6] = ["payment", "facilitate", "provision", "erase", "deploy", "card"];
 
 /// A lab that can be made to die at a point.
 struct Victim {
@@ -77,6 +79,33 @@ async fn count(database: &PgPool, sql: &'static str, text: &str) -> i64 {
 /// How far each case has come, for whoever reads a failure.
 fn report(point: &str, since: std::time::Instant) {
     eprintln!("{point}: {} ms", since.elapsed().as_millis());
+}
+
+// A28, A35: whichever of its own steps a settlement for somebody else dies at, it happens once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_for_others_survives_a_death_at_every_point() {
+    let mut victim = Victim::start().await;
+    for point in points("facilitate") {
+        let wallet = Wallet::random();
+        victim.lab.mint(&wallet, 10 * TIER_PRICE).await;
+        let payee = victim.lab.server.ready["payee"].as_str().unwrap().to_owned();
+        let body = ask(&wallet, &offer_to(&victim.lab, &payee, "100000"));
+        victim.arm(&point).await;
+        let asked = victim.lab.http.post(victim.lab.url("/facilitator/settle")).json(&body).send();
+        let asked = tokio::spawn(asked);
+        victim = victim.die_and_restart(&point).await;
+        drop(asked.await.unwrap());
+        let lab = &victim.lab;
+        eventually(&point, GOOD_SECS_MAX, || async {
+            let answer = lab.http.post(lab.url("/facilitator/settle")).json(&body).send().await.ok()?;
+            let answer: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+            (answer["success"] == true).then_some(())
+        })
+        .await;
+        let left = lab.chain.usdc_balance(&lab.token(), &wallet.address()).await;
+        assert_eq!(left, 9 * TIER_PRICE, "{point}: charged once");
+    }
+    oracle(&victim.lab).await;
 }
 
 // A26, A27, A28, B14, D12: whichever step of a purchase the server dies at, the same proof buys once.

@@ -4,6 +4,7 @@ mod broken;
 mod drift;
 mod flood;
 mod header;
+mod identifier;
 mod money;
 mod offer;
 mod race;

@@ -1,7 +1,7 @@
 //! Between verify and settle: the payer, the token and strangers change what was checked.
 
 use serde_json::{Value, json};
-use tests::{Authorization, Lab, TIER_ROUTE as ROUTE, Wallet};
+use tests::{Authorization, Lab, TIER_ROUTE as ROUTE, Wallet, oracle};
 
 use crate::watcher::{
     PRICE, address_bytes, becomes, in_the_pool, let_it_work, number, presented, prove, rich_wallet, scanned,
@@ -143,4 +143,24 @@ async fn only_the_log_counts_not_who_sent_it_nor_that_it_succeeded() {
     becomes(&database, 1, "select count(*) from payments where state = 'expired'").await;
     assert_eq!(lab.chain.usdc_balance(&token, &other.address()).await, 10 * PRICE);
     lab.assert_books_agree();
+}
+
+// A32, D03: more payments at once than the pool has connections. A credit that waited for a second connection
+// while it held one made all of them wait for each other until they gave up.
+#[tokio::test]
+async fn many_wallets_pay_at_once_and_none_holds_up_another() {
+    let lab = Lab::start().await;
+    let mut buyers = Vec::new();
+    for _ in 0..48 {
+        let wallet = Wallet::random();
+        lab.mint(&wallet, 1_000_000).await;
+        let (challenge, offer) = lab.challenge(&wallet, ROUTE).await;
+        let payment = wallet.payment(&challenge, &offer, &wallet.authorize(&offer));
+        buyers.push((wallet, payment));
+    }
+    let answers = buyers.iter().map(|(wallet, payment)| lab.present(wallet, ROUTE, payment));
+    for answer in futures::future::join_all(answers).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    oracle(&lab).await;
 }

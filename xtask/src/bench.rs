@@ -25,7 +25,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
     }
     let tools = tools::install()?;
     if NEED_THE_SERVER.contains(&name.as_str()) {
-        let server = ["build", "--profile", "bench", "--bin", "run402d"];
+        // With the benches, whose dev-dependencies belong to the features that are unified.
+        let server = ["build", "--profile", "bench", "--bins", "--benches"];
         process::run(process::cargo().args(server).args(PACKAGES))?;
     }
     let mut bench = process::cargo();

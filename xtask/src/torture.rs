@@ -8,6 +8,7 @@ use crate::{process, tools, up};
 pub fn run(arguments: &[String]) -> Result<()> {
     let tools = tools::install()?;
     up::build()?;
-    let torture = ["test", "--profile", "lab", "-p", "tests", "--test", "torture", "--"];
+    // The whole workspace, so that features are those of the build before and nothing is built twice.
+    let torture = ["test", "--workspace", "--profile", "lab", "--test", "torture", "--"];
     process::run(process::cargo().args(torture).args(arguments).env("RUN402_TOOLS_DIR", tools))
 }

@@ -13,6 +13,7 @@ use types::{PaymentId, kill_point};
 use super::WatcherState;
 use super::place::{Place, locate, signed};
 use super::scan::{Range, Scanned, scan};
+use super::stall;
 use super::suspense::{suspend, unsuspend};
 use crate::kit::ActorError;
 use crate::wallet::chain_error;
@@ -29,6 +30,7 @@ pub(super) async fn on_tick(deps: &Arc<Deps>, state: &WatcherState) -> Result<()
     let chain = state.chain(deps)?;
     for _ in 0..CHUNKS_MAX {
         let head = chain.rpc.head().await.map_err(|e| chain_error("read the head", e))?;
+        stall::note(deps, state, &head).await?;
         let Some(cursor) = deps.store.cursor_find(state.network).await? else {
             start(deps, state, chain, &head).await?;
             continue;
@@ -140,13 +142,14 @@ async fn commit(
     blocks_insert(&mut tx, state.network, &scanned.blocks, keep_from).await?;
     let came = sightings_insert(&mut tx, &scanned.sightings, now).await?;
     let mut woken = BTreeSet::new();
-    woken.extend(sightings_payments(&mut tx, &left).await?.into_iter().flatten());
+    woken.extend(sightings_payments(&mut tx, &left).await?.into_iter().flatten().map(|p| p.id));
     let mut orphans: Vec<SightingRow> = Vec::new();
     for (seen, payment) in came.iter().zip(sightings_payments(&mut tx, &came).await?) {
-        match payment {
-            Some(id) => drop(woken.insert(id)),
-            None if seen.in_suspense => {}
-            None => orphans.push(seen.clone()),
+        woken.extend(payment.map(|p| p.id));
+        // What the facilitator was asked to settle towards us bought nothing here.
+        let explained = payment.is_some_and(|p| !p.facilitated);
+        if seen.ours && !explained && !seen.in_suspense {
+            orphans.push(seen.clone());
         }
     }
     suspend(deps, &mut tx, &orphans).await?;

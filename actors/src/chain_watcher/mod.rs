@@ -17,6 +17,7 @@ mod handlers;
 mod messages;
 mod place;
 mod scan;
+mod stall;
 mod suspense;
 #[cfg(test)]
 mod tests;

@@ -41,7 +41,7 @@ pub(super) async fn scan(
         from: range.from.unsigned_abs(),
         to: range.to.unsigned_abs(),
         asset: usdc(chain.network).address,
-        payees: chain.payees.clone(),
+        payees: chain.watched(),
     };
     let found = chain.rpc.authorizations(&query).await.map_err(|e| chain_error("read sightings", e))?;
 
@@ -71,8 +71,11 @@ pub(super) async fn scan(
         return Err(moved());
     }
     // Moving nothing is no payment, and no price is zero.
-    let sightings =
-        found.iter().filter(|s| s.amount > UsdMicros::ZERO).map(sighting_row).collect::<Result<_, _>>()?;
+    let sightings = found
+        .iter()
+        .filter(|s| s.amount > UsdMicros::ZERO)
+        .map(|s| sighting_row(s, chain))
+        .collect::<Result<_, _>>()?;
     Ok(Scanned { blocks, sightings })
 }
 
@@ -85,7 +88,7 @@ fn block_row(head: &Head) -> Result<BlockRow, ActorError> {
     })
 }
 
-fn sighting_row(s: &Sighting) -> Result<SightingRow, ActorError> {
+fn sighting_row(s: &Sighting, chain: &ChainDeps) -> Result<SightingRow, ActorError> {
     let beyond = |_| chain_error("read sightings", RpcError::Forged("a log index beyond all logs"));
     Ok(SightingRow {
         network: s.network,
@@ -102,6 +105,7 @@ fn sighting_row(s: &Sighting) -> Result<SightingRow, ActorError> {
         canonical: true,
         turn: 1,
         in_suspense: false,
+        ours: chain.payees.contains(&s.pay_to),
     })
 }
 

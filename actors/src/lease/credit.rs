@@ -38,7 +38,7 @@ pub(super) async fn on_credit(
         Some(seen) if payment.state.unfinished() => seen,
         _ => return Err(pending(&payment)),
     };
-    let (mut grant, again) = decide(deps, state, &payment).await?;
+    let (mut grant, again) = decide(deps, &mut tx, state, &payment).await?;
     grant.purchase.payment = Some(id);
 
     let legs = legs_of(&mut tx, &payment, &seen, &grant, &again).await?;
@@ -67,15 +67,17 @@ struct Again {
 }
 
 /// Decides what the payment buys. After a reorganisation that is what it bought the first time, at that
-/// time's place among the purchases: whatever came later stands on it again.
+/// time's place among the purchases: whatever came later stands on it again. Reads in the transaction under way: who
+/// waits for a second connection while holding one waits for others who do the same.
 async fn decide(
     deps: &Deps,
+    tx: &mut FencedTx,
     state: &LeaseState,
     payment: &PaymentRow,
 ) -> Result<(Grant, Option<Again>), ActorError> {
     let link = deps.entropy.uuid();
     let key = format!("{}/#{}", payment.id, payment.credits + 1);
-    let history = purchases_of_payment(&deps.store, payment.id).await?;
+    let history = purchases_of_payment(tx.tx(), payment.id).await?;
     let bought = history.iter().rfind(|p| p.action != PurchaseAction::Revoke);
     let undone = history.iter().rfind(|p| p.action == PurchaseAction::Revoke);
     if let (Some(bought), Some(undone)) = (bought, undone) {

@@ -9,9 +9,8 @@ use billing::legs::{self, Charge};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use store::FencedTx;
-use store::accounts::{
-    NewPurchase, Purchase, PurchaseAction, account_calls_reset, lease_write, purchase_append,
-};
+use store::accounts::{NewPurchase, Purchase, PurchaseAction, lease_write, purchase_append};
+use store::calls::account_calls_reset;
 use store::ledger::{Balance, Currency, LedgerError, NewTransfer, balances_within, post};
 use store::outbox::outbox_append;
 use types::{Tier, UsdMicros, Wallet, rfc3339};

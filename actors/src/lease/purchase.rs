@@ -101,6 +101,15 @@ pub async fn downgrade_check(
         .detail("storage_limit", limits.storage_bytes)
         .detail("api_calls", usage.api_calls)
         .detail("api_calls_limit", limits.api_calls)
+        .extra(
+            "usage",
+            serde_json::json!({
+                "api_calls": usage.api_calls,
+                "limit": limits.api_calls,
+                "storage_bytes": usage.storage_bytes,
+                "storage_limit": limits.storage_bytes,
+            }),
+        )
         .into())
 }
 

@@ -176,3 +176,80 @@ async fn a_superseded_lease_actor_cannot_sell() {
     old.stop().await;
     world.stop().await;
 }
+
+// D05, open questions 6 and 7. Goal: going down gives back what is left of the dearer lease, unless the usage
+// does not fit. Method: down after a third of the lease, with and without room; the books name the refund.
+#[tokio::test]
+async fn a_downgrade_refunds_the_unused_time_and_needs_room() {
+    let world = World::start().await;
+    let node = world.node().await;
+    let who = account(&world, 1).await;
+    transfer(&world, "fund", (outside(Currency::TestUsd), test_credit(who)), HOBBY + PRICE.0).await;
+    bought(&node, who, Tier::Hobby, "hobby").await;
+    world.advance_secs(10 * 86_400);
+    let project = types::ProjectId::new(&OsEntropy);
+    let new = store::projects::NewProject {
+        id: project,
+        account: who,
+        name: "app".to_owned(),
+        public_id: project.0.simple().to_string()[..20].to_owned(),
+    };
+    let mut tx = world.store.begin().await.unwrap();
+    store::projects::project_insert(&mut tx, &new, world.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let measure = async |bytes, secs| {
+        world.advance_secs(secs);
+        store::projects::usage_measured(&world.store, project, bytes, world.now()).await.unwrap();
+    };
+    measure(262_144_001, 1).await;
+    let refused = ask(&node, who, buy(Tier::Prototype, "down")).await.unwrap_err().into_problem();
+    assert_eq!(refused.code, Code::TierDowngradeNotAllowed);
+    assert_eq!(refused.extra["usage"]["storage_bytes"], 262_144_001);
+    assert_eq!(refused.extra["usage"]["storage_limit"], 262_144_000);
+    assert_eq!(lease(&world, who).await.tier, Tier::Hobby, "nothing was done");
+
+    measure(262_144_000, 1).await;
+    let down = bought(&node, who, Tier::Prototype, "down").await;
+    assert_eq!((down["action"].as_str(), down["previous_tier"].as_str()), (Some("downgrade"), Some("hobby")));
+    // floor(5,000,000 * remaining / 30 days), two seconds after a third of it.
+    let left = HOBBY * (20 * 86_400 - 2) / (30 * 86_400);
+    assert_eq!(world.balance(test_credit(who)).await, UsdMicros(left));
+    assert_eq!(down["allowance_remaining_usd_micros"], left);
+    let entries = store::ledger::statement(&world.store, who, 10).await.unwrap();
+    assert!(entries.iter().any(|entry| entry.reason == "tier_refund" && entry.amount.0 == left));
+    assert_eq!(bought(&node, who, Tier::Prototype, "down").await, down, "the same request, the same answer");
+    assert_eq!(world.balance(test_credit(who)).await, UsdMicros(left), "and no second refund");
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
+// Goal: renewals, upgrades and downgrades at one instant end in one order. Method: 24 of them at once on two
+// nodes; the lease is what the purchases amount to, the balance what they cost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn racing_changes_of_tier_end_in_one_order() {
+    const FUND: i64 = 400_000_000;
+    let world = World::start().await;
+    let node = world.node().await;
+    let who = account(&world, 1).await;
+    transfer(&world, "fund", (outside(Currency::TestUsd), test_credit(who)), FUND).await;
+    let asks = (0..24_usize).map(|n| {
+        let node = &node;
+        async move { bought(node, who, Tier::ALL[n % 3], &format!("n{n}")).await }
+    });
+    let answers = futures::future::join_all(asks).await;
+    let purchases = purchases_live(&world.store, who).await.unwrap();
+    assert_eq!(purchases.len(), 24);
+    assert!(purchases.windows(2).all(|pair| pair[0].created_at < pair[1].created_at));
+    assert!(purchases.windows(2).all(|pair| pair[1].previous_tier == Some(pair[0].tier)));
+    let outcome = billing::lease::fold(&purchases);
+    assert_eq!(lease(&world, who).await, outcome.holding.unwrap().lease());
+    let paid: i64 = purchases.iter().map(|p| p.price.0).sum();
+    let refunded = outcome.refunds[&Currency::TestUsd].0;
+    assert_eq!(world.balance(test_credit(who)).await, UsdMicros(FUND - paid + refunded));
+    let last = purchases.last().unwrap();
+    assert!(answers.iter().any(|a| a["action"] == last.action.as_str() && a["tier"] == last.tier.as_str()));
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}

@@ -22,6 +22,9 @@ pub(super) fn deliver(actors: &Actors, row: &OutboxRow) -> Result<(), Undelivere
         "project.step" => actors.project.hint(id(row)?, project::Request::Step),
         "deploy.step" => actors.deploy.hint(id(row)?, deploy::Request::Step),
         "payment.step" => actors.payment.hint(id(row)?, payment::Request::Step),
+        "project.purge" => actors.project.hint(id(row)?, project::Request::Erase),
+        // The rows of `notices` wait for whoever delivers them; nobody has to be told.
+        "notices.written" => {}
         "lease.changed" => actors.lease.hint(id(row)?, lease::Request::Step),
         _ => return Err(Undelivered::UnknownTopic),
     }

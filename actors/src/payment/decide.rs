@@ -55,14 +55,14 @@ pub(super) fn seen(
 }
 
 pub(super) fn next(state: PaymentState, seen: Seen) -> Next {
-    use PaymentState::{Credited, Expired, Failed, Settling, Verified};
+    use PaymentState::{Credited, Expired, Failed, Settled, Settling, Verified};
     match (state, seen) {
         (Verified, Seen::No) => Next::Submit,
         (Settling, Seen::No) => Next::Chase,
         (Verified | Settling, Seen::Shallow) => Next::Wait,
         (Verified | Settling, Seen::Enough | Seen::Final) => Next::Credit,
-        (Credited, Seen::No) => Next::Doubt,
-        (Credited, Seen::Shallow | Seen::Enough) => Next::Keep,
+        (Credited | Settled, Seen::No) => Next::Doubt,
+        (Credited | Settled, Seen::Shallow | Seen::Enough) | (Settled, Seen::Final) => Next::Keep,
         (Credited, Seen::Final) => Next::Finalize,
         (Failed | Expired, Seen::No) => Next::Rest,
         (Failed | Expired, Seen::Shallow | Seen::Enough | Seen::Final) => Next::Revive,
@@ -91,6 +91,7 @@ mod tests {
             canonical: true,
             turn: 1,
             in_suspense: false,
+            ours: true,
         }
     }
 

@@ -8,6 +8,7 @@ use store::StoreError;
 use store::chain_txs::Purpose;
 use store::payments::{
     Failure, Move, PaymentRow, PaymentState as State, payment_finalized, payment_moved, payment_moved_block,
+    payment_settled_for_others,
 };
 use store::sightings::{Cursor, SightingRow};
 use types::kill_point;
@@ -57,6 +58,7 @@ async fn step(deps: &Arc<Deps>, state: &mut PaymentState, payment: &PaymentRow) 
     match next(payment.state, level) {
         Next::Submit => submit(deps, state, chain, payment).await,
         Next::Chase => chase(deps, state, chain, payment).await,
+        Next::Credit if payment.facilitated() => settled(deps, payment).await,
         Next::Credit => credit(deps, payment).await,
         Next::Doubt => doubt(deps, state, chain, payment).await,
         Next::Keep => keep(deps, payment, sighting.as_ref()).await,
@@ -136,6 +138,17 @@ async fn credit(deps: &Arc<Deps>, payment: &PaymentRow) -> Result<bool, ActorErr
     Ok(true)
 }
 
+/// Somebody else's money is where it was to go: that is all there is to say.
+async fn settled(deps: &Deps, payment: &PaymentRow) -> Result<bool, ActorError> {
+    let mut tx = deps.store.begin().await?;
+    payment_settled_for_others(&mut tx, payment.id, deps.clock.now()).await?;
+    kill_point!("facilitate.written");
+    tx.commit().await?;
+    kill_point!("facilitate.committed");
+    tracing::info!(payment.id = %payment.id, pay_to = %payment.pay_to, "payment settled for its payee");
+    Ok(true)
+}
+
 /// Credited, and not to be seen. While the chain says that the authorisation is used, the watcher will see
 /// where.
 async fn doubt(
@@ -148,6 +161,10 @@ async fn doubt(
         Evidence::Pays => return Ok(true),
         Evidence::Unclear => return Ok(false),
         Evidence::Unused | Evidence::Elsewhere | Evidence::Expired => {}
+    }
+    if payment.facilitated() {
+        tracing::warn!(payment.id = %payment.id, "a reorganisation took a settled payment; settling it again");
+        return moved(deps, payment, State::Settling, None).await;
     }
     tracing::warn!(payment.id = %payment.id, "a reorganisation took a credited payment; reversing it");
     let request = lease::Request::Reverse { payment: payment.id };

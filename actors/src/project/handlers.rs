@@ -142,6 +142,7 @@ async fn erase_rest(deps: &Arc<Deps>, state: &mut State) -> Result<Reply, ActorE
     store::releases::project_releases_drop(&mut tx, id, now).await?;
     store::content::project_content_drop(&mut tx, id, now).await?;
     projects::project_secrets_destroy(&mut tx, id).await?;
+    store::lifecycle::purge_done(&mut tx, id).await?;
     projects::project_move(&mut tx, id, (Phase::Erasing, Phase::Erased), now).await?;
     kill_point!("erase.written");
     tx.commit().await?;

@@ -3,6 +3,7 @@
 //!
 //! The actor here also supervises the node's outbox relay and starts it again when it dies.
 
+mod lifecycle;
 mod ticks;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,7 @@ const QUIET_MAX: Duration = Duration::from_secs(5);
 pub struct Schedule {
     actor: ActorRef<Msg>,
     loops: Arc<Loops>,
+    deps: Arc<Deps>,
 }
 
 /// What a tick needs, whichever scheduler sent it.
@@ -79,7 +81,7 @@ impl Schedule {
                 tracing::error!(error = %e, "the scheduler does not start");
                 ActorError::Unavailable("schedule")
             })?;
-        Ok(Self { actor, loops })
+        Ok(Self { actor, loops, deps: deps.clone() })
     }
 
     /// Starts nothing new, lets running ticks end, and ends the relay after its batch.
@@ -90,6 +92,10 @@ impl Schedule {
             tracing::warn!("a tick did not end in time");
         }
         self.loops.running.close();
+        // No request comes any more: what was counted last is not to be lost by an orderly end.
+        if let Err(e) = ticks::calls(self.deps.clone()).await {
+            tracing::warn!(error = &e as &dyn std::error::Error, "the last calls were not counted");
+        }
         let _ = self.actor.stop_children_and_wait(Some("draining".to_owned()), patience).await;
         let _ = self.actor.stop_and_wait(Some("draining".to_owned()), patience).await;
     }

@@ -75,6 +75,8 @@ impl Tick {
 
 /// Rows that one sweep looks at; the next sweep takes the rest.
 const SWEEP_ROWS_MAX: i64 = 500;
+/// Counted windows that one sweep forgets.
+const WINDOW_ROWS_MAX: i64 = 10_000;
 /// Transfers that one run of the sealer takes.
 const SEAL_ROWS_MAX: i64 = 5_000;
 /// Databases of a cell that wait for their project: a burst of provisioning takes this many at once.
@@ -96,11 +98,16 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("card reconciler", FIVE_SECONDS, deps, |deps| async move { cards::reconcile(&deps).await }),
         Tick::new("recharges", FIVE_SECONDS, deps, |deps| async move { recharges::sweep(&deps).await }),
         Tick::new("warm pool", SECOND, deps, warm_pool),
+        Tick::new("calls", FIVE_SECONDS, deps, calls),
+        Tick::new("lifecycle", FIVE_SECONDS, deps, lifecycle),
         Tick::new("expiry", MINUTE, deps, expire),
         Tick::new("claims", MINUTE, deps, claims),
         Tick::new("uploads", MINUTE, deps, uploads),
         Tick::new("orphans", HOUR, deps, orphans),
     ]);
+    if deps.movable.is_some() {
+        ticks.push(Tick::new("lab clock", SECOND, deps, lab_clock));
+    }
     ticks
 }
 
@@ -156,12 +163,36 @@ async fn warm_pool(deps: Arc<Deps>) -> Result<(), ActorError> {
 }
 
 async fn expire(deps: Arc<Deps>) -> Result<(), ActorError> {
-    deps.store.requests_expire(deps.clock.now(), SWEEP_ROWS_MAX).await?;
+    // A nonce lives as long as its signature, which the outside world made.
+    deps.store.requests_expire(deps.wall.now(), SWEEP_ROWS_MAX).await?;
+    Ok(())
+}
+
+/// Hands what was counted to the database: first the window whose outcome is not known, then the next one.
+pub(super) async fn calls(deps: Arc<Deps>) -> Result<(), ActorError> {
+    for _ in 0..2 {
+        let Some(window) = deps.meter.close() else { break };
+        store::calls::calls_flush(&deps.store, &window).await?;
+        deps.meter.acknowledge(window.number);
+    }
+    Ok(())
+}
+
+async fn lifecycle(deps: Arc<Deps>) -> Result<(), ActorError> {
+    super::lifecycle::work(&deps).await
+}
+
+/// Follows what other nodes did to the lab's clock.
+async fn lab_clock(deps: Arc<Deps>) -> Result<(), ActorError> {
+    if let Some(clock) = &deps.movable {
+        clock.raise(store::lab_clock::lab_clock_shift(&deps.store).await?);
+    }
     Ok(())
 }
 
 async fn claims(deps: Arc<Deps>) -> Result<(), ActorError> {
     deps.store.claims_sweep(SWEEP_ROWS_MAX).await?;
+    store::calls::windows_expire(&deps.store, WINDOW_ROWS_MAX).await?;
     Ok(())
 }
 

@@ -20,6 +20,10 @@ use super::state::{LaneState, Role};
 use crate::Deps;
 use crate::kit::ActorError;
 
+/// Several times what a transfer of USDC takes. We pay for it, and a payer whose account has code decides how
+/// much its signature check burns (A18, A34).
+const GAS_MAX: u64 = 300_000;
+
 pub(super) async fn on_settle(
     deps: &Arc<Deps>,
     state: &mut LaneState,
@@ -80,7 +84,7 @@ async fn once(deps: &Arc<Deps>, state: &mut LaneState, job: Job) -> Result<Reply
     }
     state.next_nonce = nonce + 1;
 
-    let row = stored(&new, deps.clock.now());
+    let row = stored(&new, deps.wall.now());
     broadcast(deps, state, &row).await?;
     Ok(sent(row.hash))
 }
@@ -97,6 +101,9 @@ pub(super) async fn simulate(
         Err(RpcError::Reverted(reason)) => return Ok(Err(reason)),
         Err(e) => return Err(chain_error("estimate gas", e)),
     };
+    if gas > GAS_MAX {
+        return Ok(Err(format!("it would take {gas} gas, more than {GAS_MAX}")));
+    }
     let fees = rpc.fees().await.map_err(|e| chain_error("read fees", e))?;
     // State may change until it is mined: half as much again is still cheap, and unused gas is not paid.
     Ok(Ok((gas.saturating_add(gas / 2), fees)))
@@ -135,7 +142,7 @@ pub(super) async fn sign(deps: &Deps, state: &LaneState, what: Signing) -> Resul
 /// Commits nonce, bytes and the job's own move together. False when the job no longer needs them: nothing was
 /// written.
 async fn intend(deps: &Deps, state: &LaneState, job: &Job, new: &NewChainTx) -> Result<bool, ActorError> {
-    let now = deps.clock.now();
+    let now = deps.wall.now();
     let mut tx = deps.store.fenced(&state.fence).await?;
     match job {
         Job::Settle(payment) if payment.state == PaymentState::Verified => {
@@ -172,7 +179,7 @@ pub(super) async fn broadcast(deps: &Deps, state: &LaneState, row: &ChainTxRow) 
         Ok(Broadcast::Accepted | Broadcast::AlreadyKnown | Broadcast::NonceTooLow) => {
             if row.state == TxState::Intended {
                 let mut tx = deps.store.fenced(&state.fence).await?;
-                chain_tx_sent(&mut tx, row.id, deps.clock.now()).await?;
+                chain_tx_sent(&mut tx, row.id, deps.wall.now()).await?;
                 tx.commit().await?;
                 kill_point!("payment.broadcast.marked");
             }

@@ -87,7 +87,7 @@ async fn conclude(deps: &Deps, state: &LaneState, ended: &[&[ChainTxRow]]) -> Re
     for attempts in ended {
         match receipt(deps, state, attempts).await? {
             Some(found) => mined.push(found),
-            None if deps.clock.now() - attempts[attempts.len() - 1].created_at > FOREIGN_AFTER => {
+            None if deps.wall.now() - attempts[attempts.len() - 1].created_at > FOREIGN_AFTER => {
                 foreign.push(attempts[0].nonce);
             }
             None => {}
@@ -138,7 +138,7 @@ async fn receipt<'a>(
 /// For a nonce that is not used yet: the newest bytes again, or a better bid.
 async fn push(deps: &Deps, state: &LaneState, attempts: &[ChainTxRow], used: i64) -> Result<(), ActorError> {
     let newest = &attempts[attempts.len() - 1];
-    let age = deps.clock.now() - newest.created_at;
+    let age = deps.wall.now() - newest.created_at;
     let near = newest.nonce < used + BUMP_NONCES_MAX;
     if age > BUMP_AFTER && near && newest.attempt < ATTEMPTS_MAX {
         return bump(deps, state, newest).await;
@@ -195,7 +195,7 @@ async fn again(
 /// Signs, commits, sends: another attempt at a nonce that is ours already.
 async fn attempt(deps: &Deps, state: &LaneState, what: Signing) -> Result<(), ActorError> {
     let new = sign(deps, state, what).await?;
-    let now = deps.clock.now();
+    let now = deps.wall.now();
     let mut tx = deps.store.fenced(&state.fence).await?;
     chain_tx_insert(&mut tx, &new, now).await?;
     tx.commit().await?;

@@ -75,6 +75,25 @@ async fn a_crash_between_intended_and_sent_sends_the_same_bytes() {
     world.stop().await;
 }
 
+// A18, A34. Goal: a payer whose account burns gas costs us none. Method: price the call above the limit.
+#[tokio::test]
+async fn a_transfer_that_takes_too_much_gas_is_never_sent() {
+    let world = World::start().await;
+    let node = world.node().await;
+    let payment = world.present(&key(1), PRICE).await;
+    world.chain.price_calls(300_001);
+    let Reply::Refused { reason } = node.lane(Request::Settle { payment: payment.id }).await.unwrap() else {
+        panic!("it was sent");
+    };
+    assert!(reason.contains("300001 gas"), "{reason}");
+    assert_eq!(world.chain.pooled(), 0);
+    world.chain.price_calls(300_000);
+    let sent = node.lane(Request::Settle { payment: payment.id }).await.unwrap();
+    assert!(matches!(sent, Reply::Sent { .. }), "{sent:?}");
+    node.stop().await;
+    world.stop().await;
+}
+
 /// The payer moves its money away behind our back.
 async fn empty(world: &World, payer: u8, nonce: u64) {
     let signer = key(payer);

@@ -31,8 +31,10 @@ pub fn routes() -> Router<AppState> {
 /// `GET /billing/v1/accounts/{identifier}`: what the account of a wallet or an e-mail address has.
 async fn account(
     State(plane): State<Plane>,
+    Who(caller): Who,
     Path(identifier): Path<String>,
 ) -> Result<Json<Value>, ApiProblem> {
+    plane.public_call(&caller)?;
     Ok(Json(account_view(&plane.billing_account(&identifier).await?)))
 }
 
@@ -45,9 +47,11 @@ struct HistoryQuery {
 /// `GET /billing/v1/accounts/{identifier}/history?limit=`: its entries, newest first.
 async fn history(
     State(plane): State<Plane>,
+    Who(caller): Who,
     Path(identifier): Path<String>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<Value>, ApiProblem> {
+    plane.public_call(&caller)?;
     let history = plane.billing_history(&identifier, query.limit.as_deref()).await?;
     Ok(Json(json!({
         "identifier": history.identifier.to_string(),

@@ -27,7 +27,15 @@ async fn openapi(State(config): State<Arc<ApiConfig>>) -> Json<Value> {
 async fn x402(State(plane): State<Plane>) -> Json<Value> {
     let base = plane.public_url();
     let items: Vec<Value> = plane.priced_offers().iter().map(|offer| item(base, offer)).collect();
-    Json(json!({ "x402Version": X402_VERSION, "items": items }))
+    // The same by resource, for crawlers that read no items.
+    let resources: Vec<Value> = items
+        .iter()
+        .map(|item| json!({ "url": item["resource"], "method": item["method"], "accepts": item["accepts"] }))
+        .collect();
+    let accepts: Vec<&Value> = items.iter().filter_map(|item| item["accepts"].as_array()).flatten().collect();
+    Json(json!({
+        "x402Version": X402_VERSION, "items": items, "resources": resources, "accepts": accepts,
+    }))
 }
 
 fn item(base: &str, offer: &PricedOffer) -> Value {

@@ -4,7 +4,9 @@ mod billing;
 mod content;
 mod deploy;
 mod docs;
+mod facilitator;
 mod faucet;
+mod lab;
 mod payments;
 mod projects;
 mod service;
@@ -23,7 +25,9 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())
+        .merge(facilitator::routes())
         .merge(faucet::routes())
+        .merge(lab::routes())
         .merge(payments::routes())
         .merge(projects::routes())
         .merge(service::routes())

@@ -26,6 +26,7 @@ pub fn routes() -> Router<AppState> {
         .route("/projects/v1/admin/{id}/usage", get(usage))
         .route("/projects/v1/admin/{id}/schema", get(schema))
         .route("/projects/v1/admin/{id}/sql", post(sql))
+        .route("/projects/v1/admin/{id}/pin", post(pin))
         .route("/wallets/v1/{wallet}/projects", get(list_by_wallet))
 }
 
@@ -151,6 +152,18 @@ async fn sql(
         SqlRequest { text: body.text()?.to_owned(), params: Vec::new() }
     };
     Ok(Json(plane.project_sql(&caller, project, request).await?.into()))
+}
+
+/// `POST /projects/v1/admin/{id}/pin`: for operators.
+async fn pin(
+    State(plane): State<Plane>,
+    Who(caller): Who,
+    Path(project): Path<String>,
+) -> Result<Json<Value>, ApiProblem> {
+    let project = project_id(&project)?;
+    plane.project_pin(&caller, project).await?;
+    let message = "The account of this project no longer ages: none of its projects is frozen or erased.";
+    Ok(Json(json!({ "status": "pinned", "project_id": project, "message": message })))
 }
 
 fn project_id(text: &str) -> Result<ProjectId, ApiProblem> {

@@ -1,23 +1,17 @@
 //! Sites: every request whose host is not the API's.
 
-use axum::Router;
 use axum::body::Body as HttpBody;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use plane::Plane;
 use plane::host::{SiteAnswer, SiteBody, SiteRequest};
 use sites::Conditions;
 
-use crate::app::AppState;
 use crate::extract;
 
-pub fn routes() -> Router<AppState> {
-    Router::new().fallback(serve)
-}
-
 /// Any method and path of a site's host.
-async fn serve(State(plane): State<Plane>, request: Request) -> Response {
+pub async fn serve(plane: &Plane, request: Request) -> Response {
     let (uri, headers) = (request.uri(), request.headers());
     let host = extract::host(uri, headers).ok().flatten().unwrap_or_default();
     let answer = plane

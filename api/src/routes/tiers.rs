@@ -20,7 +20,7 @@ pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/tiers/v1", get(quote))
         .route("/tiers/v1/status", get(status))
-        .route("/tiers/v1/{tier}", post(set))
+        .route("/tiers/v1/{tier}", post(set).get(offer))
 }
 
 /// `GET /tiers/v1`: what is for sale.
@@ -45,6 +45,11 @@ async fn set(
     Path(tier): Path<String>,
 ) -> Result<Response, ApiProblem> {
     set_answer(plane.tier_set(&caller, &tier).await?)
+}
+
+/// `GET /tiers/v1/{tier}`: the offer of a tier, as the 402 that a buyer is given.
+async fn offer(State(plane): State<Plane>, Who(caller): Who, Path(tier): Path<String>) -> ApiProblem {
+    plane.tier_challenge(&caller, &tier).into()
 }
 
 fn set_answer(done: TierSet) -> Result<Response, ApiProblem> {

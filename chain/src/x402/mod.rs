@@ -4,6 +4,8 @@
 //! [`Offer`] is ours; [`wire`] is how it and the answers to it travel; [`verify`] decides. Nothing here
 //! moves money: a payment counts when [`crate::scan`] finds it on the chain.
 
+pub mod facilitate;
+pub mod identifier;
 pub mod verify;
 pub mod wire;
 

@@ -129,6 +129,8 @@ pub struct Presented {
     pub authorization: Authorization,
     /// 1 byte to 4 KiB; [`super::verify::check`] wants 65.
     pub signature: Vec<u8>,
+    /// The client's own name for it: version 2 only, 16 to 128 characters.
+    pub identifier: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -175,10 +177,17 @@ pub fn decode(
         (Some(a), Some(b)) if a != b => return Err(WireError::TwoPayments),
         (Some(header), _) | (None, Some(header)) => header,
     };
-    let object = json::decode_object(header)?;
+    read_payment(json::decode_object(header)?).map(Some)
+}
+
+/// Reads a payment that came as JSON.
+///
+/// # Errors
+/// What could not be read.
+pub(super) fn read_payment(object: Map<String, Value>) -> Result<Presented, WireError> {
     match object.get("x402Version").and_then(Value::as_u64) {
-        Some(1) => read_v1(object).map(Some),
-        Some(2) => read_v2(object).map(Some),
+        Some(1) => read_v1(object),
+        Some(2) => read_v2(object),
         _ => Err(WireError::Version),
     }
 }
@@ -194,8 +203,10 @@ fn read_v2(mut object: Map<String, Value>) -> Result<Presented, WireError> {
             Some(resource.get("url").and_then(Value::as_str).ok_or(WireError::Field("resource"))?.to_owned())
         }
     };
+    let identifier = super::identifier::read(&object)?;
     let (authorization, signature) = read_payload(&object)?;
     Ok(Presented {
+        identifier,
         version: Version::V2,
         scheme: accepted.scheme.clone(),
         network,
@@ -213,6 +224,7 @@ fn read_v1(object: Map<String, Value>) -> Result<Presented, WireError> {
     let network = Network::ALL.into_iter().find(|n| n.v1_name() == name).ok_or(WireError::Network)?;
     let (authorization, signature) = read_payload(&object)?;
     Ok(Presented {
+        identifier: None,
         version: Version::V1,
         scheme,
         network,
@@ -281,7 +293,7 @@ impl PaymentRequired {
             error: error.into(),
             resource: Some(resource),
             accepts: offers.iter().map(Requirements::from).collect(),
-            extensions: None,
+            extensions: Some(super::identifier::offered()),
         }
     }
 }

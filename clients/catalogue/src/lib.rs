@@ -11,7 +11,7 @@ mod resources;
 
 pub use flows::{FLOWS, Flow};
 pub use openapi::openapi;
-pub use operation::{Auth, Field, Kind, Media, Method, Operation, Param, Place};
+pub use operation::{Auth, Field, Gate, Kind, Media, Method, Operation, Param, Place};
 pub use resources::OPERATIONS;
 
 /// The operation of that id, if there is one.

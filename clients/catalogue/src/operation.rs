@@ -108,6 +108,19 @@ pub enum Auth {
     Admin,
 }
 
+/// What the age of the account's lease has to say.
+///
+/// # Source
+/// Wire contract 01 section 5.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// Nothing: reads, money, data, and giving things up.
+    Open,
+    /// Refused from 14 days after the lease's end: it changes what the account runs.
+    Lifecycle,
+}
+
 /// What a body is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -140,6 +153,7 @@ pub struct Operation {
     /// Path parameters first, in the order of the path.
     pub params: &'static [Param],
     pub auth: Auth,
+    pub gate: Gate,
     /// The server may answer 402 with an offer, and a client may pay it.
     pub paid: bool,
     pub request: Media,
@@ -164,6 +178,7 @@ impl Operation {
         path: "",
         params: &[],
         auth: Auth::None,
+        gate: Gate::Open,
         paid: false,
         request: Media::None,
         response: Media::Json,

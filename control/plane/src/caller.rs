@@ -97,8 +97,8 @@ impl Plane {
 
     async fn signed_in(&self, caller: &Caller) -> Result<Siwx, Problem> {
         let header = caller.siwx.as_deref().ok_or_else(|| refused("the request is not signed"))?;
-        let siwx =
-            siwx::verify(header, &self.config().siwx, self.now()).map_err(|e| refused(&e.to_string()))?;
+        let siwx = siwx::verify(header, &self.config().siwx, self.deps().wall.now())
+            .map_err(|e| refused(&e.to_string()))?;
         if self.config().siwx_path_bound && !caller.is_read() {
             check_target(&siwx, caller, &self.config().public_url)?;
         }

@@ -81,6 +81,7 @@ impl Plane {
         wanted: Vec<Wanted>,
     ) -> Result<PlannedContent, Problem> {
         let project = self.content_project(caller, project).await?;
+        self.data_call(project).await?;
         let lease = self.content_gate(project).await?;
         let wanted = distinct(wanted)?;
         let names: Vec<Sha256Hex> = wanted.keys().cloned().collect();
@@ -113,6 +114,7 @@ impl Plane {
     /// `PLAN_NOT_FOUND`; as [`Plane::upload_complete`].
     pub async fn content_plan_commit(&self, caller: &Caller, id: ContentPlanId) -> Result<(), Problem> {
         let key = self.project_key(caller).await?;
+        self.data_call(key.project).await?;
         let store = &self.deps().store;
         let plan = content::content_plan_find(store, id).await.map_err(store_problem)?;
         let plan = plan
@@ -192,6 +194,7 @@ impl Plane {
 
     async fn upload_of(&self, caller: &Caller, id: UploadId) -> Result<Upload, Problem> {
         let key = self.project_key(caller).await?;
+        self.data_call(key.project).await?;
         let found = content::upload_find(&self.deps().store, id).await.map_err(store_problem)?;
         found.filter(|upload| upload.project == key.project).ok_or_else(|| not_found(id))
     }

@@ -13,9 +13,12 @@ pub mod deploy;
 pub mod faucet;
 pub mod host;
 pub mod keys;
+pub mod lab;
+mod meter;
 pub mod pay;
 pub mod payments;
 pub mod project;
+mod rate;
 pub mod release;
 pub mod sql;
 pub mod status;
@@ -44,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) status: status::StatusCache,
     pub(crate) sites: host::SiteMemory,
+    gatekeeper: meter::Gatekeeper,
 }
 
 /// What the operator decides and no adapter carries.
@@ -71,9 +75,10 @@ pub struct Operator {
 
 impl Plane {
     pub fn new(deps: Arc<Deps>, actors: Actors, config: PlaneConfig) -> Self {
-        let started_at = deps.clock.now();
+        let started_at = deps.wall.now();
         let (status, sites) = Default::default();
-        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites }) }
+        let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
+        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper }) }
     }
 
     pub(crate) fn deps(&self) -> &Deps {

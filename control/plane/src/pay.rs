@@ -7,6 +7,8 @@
 
 mod budget;
 mod challenge;
+pub mod facilitator;
+mod identifier;
 mod receipt;
 
 use std::time::Duration;
@@ -18,7 +20,9 @@ use chain::x402::wire::{Presented, WireError, decode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::outbox::outbox_append;
-use store::payments::{AuthorisationKey, NewPayment, PaymentRow, PaymentState, payment_insert};
+use store::payments::{
+    AuthorisationKey, IdentifierClaim, NewPayment, PaymentRow, PaymentState, payment_insert,
+};
 use store::{StoreError, sightings::SightingRow};
 use types::{AccountId, Code, Mutation, Network, PaymentId, Problem, UsdMicros, Wallet, kill_point};
 
@@ -47,6 +51,12 @@ pub struct PayFor {
     pub product: &'static str,
     /// Which one, such as `prototype`.
     pub product_key: String,
+    pub priced: Priced,
+}
+
+/// What something costs, and where that is written on an offer.
+#[derive(Debug, Clone)]
+pub struct Priced {
     pub price: UsdMicros,
     /// In the order of the offers: a client with an empty wallet takes the first.
     pub networks: Vec<Network>,
@@ -76,7 +86,7 @@ impl Plane {
     /// # Source
     /// Wire contract 01 sections 3.2 to 3.6.
     pub(crate) async fn pay(&self, caller: &Caller, what: PayFor) -> Result<Paid, Problem> {
-        let challenge = self.challenge(&what)?;
+        let challenge = self.challenge(&what.priced)?;
         match decode(caller.payment_signature.as_deref(), caller.x_payment.as_deref()) {
             Ok(None) => self.pay_unpaid(&what, &challenge).await,
             Ok(Some(presented)) => self
@@ -91,7 +101,15 @@ impl Plane {
         }
     }
 
-    fn challenge(&self, what: &PayFor) -> Result<Challenge, Problem> {
+    /// How to pay for something, whoever asks: the refusal that carries its challenge.
+    pub(crate) fn pay_challenge(&self, price: &Priced) -> Problem {
+        match self.challenge(price) {
+            Ok(challenge) => challenge.required(),
+            Err(problem) => problem,
+        }
+    }
+
+    fn challenge(&self, what: &Priced) -> Result<Challenge, Problem> {
         let chains = &self.deps().chains;
         let offers: Vec<Offer> = what
             .networks
@@ -147,6 +165,7 @@ impl Plane {
             },
         };
         request.same_as(&row, presented)?;
+        self.identifier_take(presented, &request).await?;
         let row = if row.state.unfinished() { self.payment_settled(&row).await? } else { row };
         match row.state {
             PaymentState::Credited => paid(&row, presented.version),
@@ -250,23 +269,37 @@ impl Plane {
             trace: caller.trace,
         };
         kill_point!("payment.verified");
-        let mut tx = deps.store.begin().await.map_err(unavailable)?;
+        let row = self.payment_begin(&new, identifier::claim(presented, request)).await?;
+        kill_point!("payment.asked");
+        Ok(row)
+    }
+
+    /// Inserts a verified payment, unless its authorisation has a row, and wakes its actor.
+    async fn payment_begin(
+        &self,
+        new: &NewPayment,
+        claim: Option<IdentifierClaim>,
+    ) -> Result<PaymentRow, Problem> {
+        let store = &self.deps().store;
+        let mut tx = store.begin().await.map_err(unavailable)?;
         budget::check(&mut tx, &new.key, self.now()).await?;
-        if payment_insert(&mut tx, &new, self.now()).await.map_err(unavailable)? {
+        if let Some(claim) = claim {
+            identifier::take(&mut tx, &claim, self.now()).await?;
+        }
+        if payment_insert(&mut tx, new, self.now()).await.map_err(unavailable)? {
             outbox_append(&mut tx, "payment.step", json!({ "id": new.id })).await.map_err(unavailable)?;
             tracing::info!(
                 payment.id = %new.id, network = %new.key.network, payer = %new.key.payer,
-                amount_micros = new.amount.0, product = what.product, product.key = %what.product_key,
+                amount_micros = new.amount.0, product = new.product, product.key = %new.product_key,
                 "payment verified"
             );
             kill_point!("payment.inserted");
         }
         tx.commit().await.map_err(unavailable)?;
         kill_point!("payment.accepted");
-        let row = self.payment_before(presented).await?;
+        let row = store.payment_by_authorisation(&new.key).await.map_err(unavailable)?;
         let row = row.ok_or_else(|| unavailable(StoreError::NotFound("payment")))?;
         self.actors().payment.hint(row.id, actors::payment::Request::Settle);
-        kill_point!("payment.asked");
         Ok(row)
     }
 
@@ -315,7 +348,7 @@ struct Identity {
 impl Identity {
     /// Method, path and product. Not the body: the product says all that was bought.
     fn of(caller: &Caller, what: &PayFor) -> Self {
-        let text = format!("{} {}", caller.method, what.resource_path);
+        let text = format!("{} {}", caller.method, what.priced.resource_path);
         let mut hash = Sha256::new();
         for part in [text.as_str(), what.product, &what.product_key] {
             hash.update((part.len() as u64).to_be_bytes());

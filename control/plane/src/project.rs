@@ -144,6 +144,25 @@ impl Plane {
         }
     }
 
+    /// Exempts the project's account from the lease's lifecycle, for operators. Pinning it again changes nothing.
+    ///
+    /// # Errors
+    /// `ADMIN_REQUIRED`; `PROJECT_NOT_FOUND`.
+    ///
+    /// # Source
+    /// Wire contract 01 section 6.7. A pin is the account's, because its lease is: every project follows.
+    pub async fn project_pin(&self, caller: &Caller, project: ProjectId) -> Result<(), Problem> {
+        let admin = self.admin(caller).await?;
+        let account = self.project_live(project).await?.account;
+        let mut tx = self.deps().store.begin().await.map_err(store_problem)?;
+        store::accounts::account_pin(&mut tx, account, store::accounts::Pin::Set)
+            .await
+            .map_err(store_problem)?;
+        tx.commit().await.map_err(store_problem)?;
+        tracing::info!(project.id = %project, account.id = %account, %admin, "pinned");
+        Ok(())
+    }
+
     async fn project_list(&self, account: AccountId) -> Result<Vec<ListedProject>, Problem> {
         let store = &self.deps().store;
         let rows = store::projects::project_list_by_account(store, account, LIST_MAX)
@@ -165,7 +184,7 @@ impl Plane {
     }
 
     /// The size of the project's database, measured again when the last time is long ago.
-    async fn database_measured(&self, project: ProjectId) -> Result<i64, Problem> {
+    pub(crate) async fn database_measured(&self, project: ProjectId) -> Result<i64, Problem> {
         let deps = self.deps();
         let usage = store::projects::usage_fetch(&deps.store, project).await.map_err(store_problem)?;
         if usage.measured_at.is_some_and(|at| self.now() - at < MEASURED_FOR) {
@@ -183,11 +202,7 @@ impl Plane {
     }
 
     fn lifecycle_of(&self, standing: &Standing) -> Lifecycle {
-        match &standing.lease {
-            Some(lease) => types::lifecycle(lease.ends_at, standing.pinned, self.now()),
-            None if standing.pinned => Lifecycle::Active,
-            None => Lifecycle::Purged,
-        }
+        billing::lapse::lifecycle_of(standing, self.now()).unwrap_or(Lifecycle::Purged)
     }
 }
 

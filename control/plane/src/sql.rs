@@ -19,7 +19,9 @@ impl Plane {
     /// Runs SQL on the project's database. Open in every lifecycle state: deployed functions use it.
     ///
     /// # Errors
-    /// As [`Plane::service_key`]; what SQL can be refused for, see `rest::sql::SqlError`.
+    /// As [`Plane::service_key`]; `RATE_LIMITED`; `QUOTA_EXCEEDED` when the lease's calls are used up, or when
+    /// the account's storage is full and the text does more than read, delete, truncate and drop; what SQL can
+    /// be refused for, see `rest::sql::SqlError`.
     ///
     /// # Source
     /// Wire contract 01 section 6.6.
@@ -30,6 +32,10 @@ impl Plane {
         request: SqlRequest,
     ) -> Result<SqlOutcome, Problem> {
         self.service_key(caller, project).await?;
+        let pool = self.data_call(project).await?;
+        if !rest::sql::only_frees(&request.text) {
+            self.storage_allowed(&pool)?;
+        }
         let slot = self.project_slot(project).await?;
         rest::sql::run(&self.deps().cells, &slot, request, rest::Limits::default())
             .await

@@ -207,7 +207,7 @@ impl Plane {
         }
         Status {
             healthy: health.is_healthy(),
-            uptime_secs: (self.now() - self.inner.started_at).num_seconds().unsigned_abs(),
+            uptime_secs: (self.deps().wall.now() - self.inner.started_at).num_seconds().unsigned_abs(),
             operator: self.config().operator.clone(),
             capabilities,
             actors,

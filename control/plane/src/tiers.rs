@@ -1,6 +1,7 @@
 //! Tiers: what they cost, what an account has, and changing it.
 
 use actors::lease::{self, Reply, Request};
+use billing::lapse::{lapses_at, lifecycle_of};
 pub use billing::{Limits, Offer};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -9,14 +10,13 @@ use std::time::Duration;
 use store::accounts::{Lease, PooledUsage, account_of_wallet_find, account_usage, standing_find};
 use store::requests::{Begun, IdempotencyKey};
 use types::{
-    AccountId, Code, Lifecycle, LifecycleDates, Problem, Tier, UsdMicros, Wallet, lifecycle, lifecycle_dates,
-    rfc3339,
+    AccountId, Code, Lifecycle, Problem, Tier, UsdMicros, Wallet, lifecycle_dates, rfc3339,
 };
 
 use crate::Plane;
 use crate::billing::checkouts::suspended;
 use crate::caller::Caller;
-use crate::pay::PayFor;
+use crate::pay::{PayFor, Priced};
 
 /// How long a purchase from the balance may take.
 const PURCHASE_WAIT: Duration = Duration::from_secs(15);
@@ -54,6 +54,9 @@ pub struct LeaseView {
     /// None for a pinned account that never subscribed.
     pub lease: Option<Lease>,
     pub pinned: bool,
+    /// When its ageing begins: the lease's end, or later when a chain stood still then. None without a lease,
+    /// and while a chain stands still.
+    pub lapses_at: Option<DateTime<Utc>>,
     pub lifecycle: Lifecycle,
     pub limits: Limits,
     /// Above zero while the account is suspended.
@@ -90,8 +93,8 @@ impl Plane {
             wallet,
             lease: standing.lease,
             pinned: standing.pinned,
-            active: standing.lease.is_some_and(|l| standing.pinned || now < l.ends_at),
-            lifecycle: standing.lease.map(|l| lifecycle(l.ends_at, standing.pinned, now)),
+            active: standing.lease.is_some() && lifecycle_of(&standing, now) == Some(Lifecycle::Active),
+            lifecycle: standing.lease.and_then(|_| lifecycle_of(&standing, now)),
             usage: account_usage(store, account).await.map_err(down)?,
             limits: standing.lease.map(|l| self.deps().prices.limits(l.tier)),
         })
@@ -112,9 +115,7 @@ impl Plane {
         let (wallet, account) = self.account(caller).await?;
         let standing = standing_find(&self.deps().store, account).await.map_err(down)?;
         suspended(standing.card_debt)?;
-        let tier: Tier = tier.parse().map_err(|_| {
-            Problem::new(Code::UnknownTier, format!("Unknown tier: {tier}")).detail("tier", tier)
-        })?;
+        let tier: Tier = tier.parse().map_err(|_| unknown(tier))?;
         let scope = format!("tier_set/{account}");
         let key = caller.idempotency_key.as_deref().map(|key| IdempotencyKey { scope: &scope, key });
         if let Some(done) = self.tier_set_before(caller, key).await? {
@@ -176,12 +177,26 @@ impl Plane {
         if unfinished.map_err(down)?.is_some() {
             return Ok(None);
         }
+        self.usage_measured(account, tier).await?;
         lease::downgrade_check(&deps.store, &deps.prices, (account, tier), self.now())
             .await
             .map_err(actors::kit::ActorError::into_problem)?;
         let request = Request::Purchase { tier, wallet, request_key: request_key(caller) };
         let reply = self.actors().lease.call(account, request, PURCHASE_WAIT).await;
         reply.map(Reply::answer).map_err(actors::kit::ActorError::into_problem)
+    }
+
+    /// A downgrade is judged by what the account uses now, not by what was measured some time ago.
+    async fn usage_measured(&self, account: AccountId, tier: Tier) -> Result<(), Problem> {
+        let store = &self.deps().store;
+        let standing = standing_find(store, account).await.map_err(down)?;
+        if standing.lease.is_none_or(|lease| lease.tier <= tier || lease.ends_at <= self.now()) {
+            return Ok(());
+        }
+        for project in store::projects::ready_of_account(store, account).await.map_err(down)? {
+            self.database_measured(project).await?;
+        }
+        Ok(())
     }
 
     fn tier_price(&self, (wallet, account): (Wallet, AccountId), tier: Tier) -> PayFor {
@@ -191,11 +206,23 @@ impl Plane {
             wallet,
             product: billing::legs::TIER,
             product_key: tier.as_str().to_owned(),
-            price: offer.price,
-            networks: offer.networks.clone(),
-            resource_path: format!("/tiers/v1/{tier}"),
-            description: offer.description(),
+            priced: priced(offer),
         }
+    }
+
+    /// What a tier costs, as the challenge that a buyer is given. Open to all, so that programs can see the
+    /// offer before they sign in; paying it is a POST.
+    ///
+    /// # Errors
+    /// Always: `PAYMENT_REQUIRED` with the challenge, `METHOD_NOT_ALLOWED` for a payment that is presented
+    /// here (nothing is charged), `UNKNOWN_TIER`, `CHAIN_UNAVAILABLE`.
+    pub fn tier_challenge(&self, caller: &Caller, tier: &str) -> Problem {
+        let Ok(tier) = tier.parse::<Tier>() else { return unknown(tier) };
+        if caller.payment_signature.is_some() || caller.x_payment.is_some() {
+            let message = "a tier is bought by POST; the payment was not looked at";
+            return Problem::new(Code::MethodNotAllowed, message);
+        }
+        self.pay_challenge(&priced(self.deps().prices.offer(tier)))
     }
 
     /// Whether an account may change its control plane: deploy, provision, claim names.
@@ -210,9 +237,9 @@ impl Plane {
         let view = self.lease_view(account).await?;
         let view = view.ok_or_else(|| Problem::new(Code::TierRequired, "this account has no tier"))?;
         suspended(view.card_debt)?;
-        match view.lease {
-            Some(lease) if !view.lifecycle.allows_control_changes() => {
-                Err(lifecycle_problem(&lease, view.lifecycle))
+        match view.lease.zip(view.lapses_at) {
+            Some((lease, lapse)) if !view.lifecycle.allows_control_changes() => {
+                Err(lifecycle_problem(&lease, lapse, view.lifecycle))
             }
             _ => Ok(view),
         }
@@ -230,16 +257,29 @@ impl Plane {
             None if standing.pinned => Tier::Prototype,
             None => return Ok(None),
         };
-        let state = |lease: Lease| lifecycle(lease.ends_at, standing.pinned, self.now());
         Ok(Some(LeaseView {
             tier,
             lease: standing.lease,
             pinned: standing.pinned,
-            lifecycle: standing.lease.map_or(Lifecycle::Active, state),
+            lapses_at: standing.lease.and_then(|lease| lapses_at(lease.ends_at, &standing.stalls)),
+            lifecycle: lifecycle_of(&standing, self.now()).unwrap_or(Lifecycle::Active),
             limits: self.deps().prices.limits(tier),
             card_debt: standing.card_debt,
         }))
     }
+}
+
+fn priced(offer: &Offer) -> Priced {
+    Priced {
+        price: offer.price,
+        networks: offer.networks.clone(),
+        resource_path: format!("/tiers/v1/{}", offer.tier),
+        description: offer.description(),
+    }
+}
+
+fn unknown(tier: &str) -> Problem {
+    Problem::new(Code::UnknownTier, format!("Unknown tier: {tier}")).detail("tier", tier)
 }
 
 /// Names a purchase from the balance: the client's key, or the signature that asked for it, which is good for
@@ -255,9 +295,18 @@ fn request_key(caller: &Caller) -> String {
 }
 
 /// Why a lapsed lease refuses, with the dates that clients show.
-pub(crate) fn lifecycle_problem(lease: &Lease, state: Lifecycle) -> Problem {
-    let dates = lifecycle_dates(lease.ends_at);
-    let (code, entered, next) = stage(state, lease, &dates);
+///
+/// # Source
+/// Wire contract 01 section 5.6.
+pub(crate) fn lifecycle_problem(lease: &Lease, lapse: DateTime<Utc>, state: Lifecycle) -> Problem {
+    let dates = lifecycle_dates(lapse);
+    let (code, entered, next) = match state {
+        Lifecycle::Active => (Code::ProjectPastDue, lease.started_at, Some(dates.past_due_at)),
+        Lifecycle::PastDue => (Code::ProjectPastDue, dates.past_due_at, Some(dates.frozen_at)),
+        Lifecycle::Frozen => (Code::ProjectFrozen, dates.frozen_at, Some(dates.dormant_at)),
+        Lifecycle::Dormant => (Code::ProjectDormant, dates.dormant_at, Some(dates.purged_at)),
+        Lifecycle::Purged => (Code::ProjectDormant, dates.purged_at, None),
+    };
     Problem::new(
         code,
         format!("the lease ended on {}; the account is {}", rfc3339(lease.ends_at), state.as_str()),
@@ -267,21 +316,6 @@ pub(crate) fn lifecycle_problem(lease: &Lease, state: Lifecycle) -> Problem {
     .extra("next_transition_at", next.map(rfc3339))
     .extra("scheduled_purge_at", rfc3339(dates.purged_at))
     .extra("renew_url", format!("/tiers/v1/{}", lease.tier))
-}
-
-/// The code of a state, when it began, and when it ends.
-fn stage(
-    state: Lifecycle,
-    lease: &Lease,
-    dates: &LifecycleDates,
-) -> (Code, DateTime<Utc>, Option<DateTime<Utc>>) {
-    match state {
-        Lifecycle::Active => (Code::ProjectPastDue, lease.started_at, Some(dates.past_due_at)),
-        Lifecycle::PastDue => (Code::ProjectPastDue, dates.past_due_at, Some(dates.frozen_at)),
-        Lifecycle::Frozen => (Code::ProjectFrozen, dates.frozen_at, Some(dates.dormant_at)),
-        Lifecycle::Dormant => (Code::ProjectDormant, dates.dormant_at, Some(dates.purged_at)),
-        Lifecycle::Purged => (Code::ProjectDormant, dates.purged_at, None),
-    }
 }
 
 /// The control database did not answer, so nothing was done.

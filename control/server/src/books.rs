@@ -1,4 +1,4 @@
-//! `run402d books verify`: anyone may check the books.
+//! `run402d books`: anyone may check the books, and an account may be shown that it is in them.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,12 +18,56 @@ use crate::{node, ready, wire};
 /// # Errors
 /// When they cannot be read: that is not the same as a difference.
 pub async fn verify(arguments: VerifyArgs) -> anyhow::Result<bool> {
+    with_config(arguments, report).await
+}
+
+/// Prints the proof of an account's transfers.
+///
+/// # Errors
+/// When the books cannot be read, or the account has no transfers.
+pub async fn prove(arguments: VerifyArgs, account: types::AccountId) -> anyhow::Result<()> {
+    let proof = with_config(arguments, async |config: Config| {
+        let store = wire::store(&config).await?;
+        let proof = store::ledger::prove(&store, account).await.context("reading the books");
+        store.close().await;
+        proof
+    })
+    .await?;
+    ready::print(&serde_json::to_value(&proof).context("writing the proof")?);
+    Ok(())
+}
+
+/// Checks a proof with roots alone, and prints what it proves.
+///
+/// # Errors
+/// When it does not hold.
+pub fn check_proof(file: &Path, roots: &[String]) -> anyhow::Result<()> {
+    let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let proof: store::ledger::Proof = serde_json::from_slice(&text).context("not a proof")?;
+    let roots = roots.iter().map(|word| root(word)).collect::<anyhow::Result<_>>()?;
+    let proven = store::ledger::proof_check(&proof, &roots).context("the proof does not hold")?;
+    let account = &proof.account;
+    ready::print(&serde_json::json!({ "valid": true, "account": account, "transfers": proven }));
+    Ok(())
+}
+
+fn root(word: &str) -> anyhow::Result<(String, [u8; 32])> {
+    let (day, hex) = word.split_once('=').context("a root is DAY=HEX")?;
+    let bytes = hex::decode(hex).ok().and_then(|bytes| bytes.try_into().ok());
+    Ok((day.to_owned(), bytes.context("a root is 64 hex digits")?))
+}
+
+/// Runs something on the books of a served installation, of a running lab, or of one that stands still.
+async fn with_config<T>(
+    arguments: VerifyArgs,
+    work: impl AsyncFnOnce(Config) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     if let Some(path) = &arguments.config {
-        return report(Config::load(path)?).await;
+        return work(Config::load(path)?).await;
     }
     let data = std::path::absolute(&arguments.data).context("the data directory")?;
     if let Some(endpoints) = lab::running(&data).context("reading the running lab")? {
-        return report(lab_books(&data, &endpoints)?).await;
+        return work(lab_books(&data, &endpoints)?).await;
     }
     // Nobody needs to find these servers, so they take free ports.
     let settings = LabConfig {
@@ -35,7 +79,7 @@ pub async fn verify(arguments: VerifyArgs) -> anyhow::Result<bool> {
     let quiet = |_: &str| {};
     let lab = Lab::start_books_only(settings, &quiet).await?;
     let outcome = match lab_books(&data, lab.endpoints()) {
-        Ok(config) => report(config).await,
+        Ok(config) => work(config).await,
         Err(e) => Err(e),
     };
     lab.stop().await.context("stopping the lab")?;

@@ -41,6 +41,9 @@ pub enum Command {
     Migrate {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Give this login what serving needs: it can add to the books and never change them.
+        #[arg(long = "grant", value_name = "ROLE")]
+        grants: Vec<String>,
     },
     /// Name every mistake of a configuration file.
     CheckConfig {
@@ -108,6 +111,9 @@ pub struct ChainArgs {
     /// One more address that was paid before and is still watched.
     #[arg(long = "retired-payee", value_name = "ADDRESS")]
     pub retired_payees: Vec<types::Wallet>,
+    /// One more address that the facilitator settles for; the lab's own payee always is.
+    #[arg(long = "facilitate", value_name = "ADDRESS")]
+    pub facilitate: Vec<types::Wallet>,
     /// Read the chain here instead of at the lab's own node; given twice, both must agree.
     #[arg(long, value_name = "URL", hide = true)]
     pub chain_rpc: Vec<String>,
@@ -132,6 +138,21 @@ pub struct CardArgs {
 pub enum BooksCommand {
     /// Re-derive every balance and every deposit, from the chain too; exit 0 only without differences.
     Verify(VerifyArgs),
+    /// Prove that an account's transfers are in the books, against their daily roots.
+    Prove {
+        /// The billing account: org_ and 32 hex digits.
+        account: types::AccountId,
+        #[command(flatten)]
+        place: VerifyArgs,
+    },
+    /// Check such a proof with the roots alone: no server, no database. Exit 0 when all of it holds.
+    CheckProof {
+        /// What `books prove` printed.
+        file: PathBuf,
+        /// A daily root from a source that you trust.
+        #[arg(long = "root", value_name = "DAY=HEX", required = true)]
+        roots: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -42,6 +42,8 @@ pub struct ChainChoices {
     /// Where the node reads the chain; the lab's own when empty.
     pub rpc_urls: Vec<String>,
     pub payees: Vec<types::Wallet>,
+    /// Whom the facilitator settles for, beside the lab's own payee.
+    pub facilitate: Vec<types::Wallet>,
     pub instant_max: Option<UsdMicros>,
     pub retained_blocks: Option<u64>,
 }
@@ -75,6 +77,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             concurrent_requests_max: defaults::CONCURRENT_REQUESTS_MAX,
             wait_secs_max: defaults::WAIT_SECS_MAX,
             trust_forwarded_for: false,
+            movable_clock: true,
             operator_name: "Run402 lab".to_owned(),
             operator_contact: "whoever started it".to_owned(),
         },
@@ -97,6 +100,8 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             rpc_urls: rpc_urls.into_iter().map(Into::into).collect(),
             payee,
             payees: chain.payees,
+            facilitate: std::iter::once(payee).chain(chain.facilitate).collect(),
+            facilitated_before: Vec::new(),
             fee_payer: SignerConfig::Keystore(FEE_PAYER.to_owned()),
             faucet: Some(SignerConfig::Keystore(FAUCET.to_owned())),
             instant_max: chain.instant_max.unwrap_or(UsdMicros(defaults::INSTANT_MICROS_MAX as i64)),
@@ -203,6 +208,7 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             // Nodes of one installation share its public address: offers of one are honoured by all.
             "public_url": config.server.public_url,
             "master_key_file": absolute(&config.server.master_key_file)?,
+            "movable_clock": config.server.movable_clock,
             "operator_name": config.server.operator_name,
             "operator_contact": config.server.operator_contact,
         },
@@ -222,6 +228,7 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             key_of_urls: urls,
             "payee": chain.payee,
             "payees": chain.payees,
+            "facilitate": chain.facilitate,
             "instant_micros_max": chain.instant_max.0,
             "retained_blocks": chain.retained_blocks,
             "fee_payer": { "keystore": FEE_PAYER },

@@ -57,11 +57,17 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             kill.arm()?;
             serve::run(Config::load(&config)?).await?;
         }
-        Command::Migrate { config } => wire::migrate(&Config::load(&config)?).await?,
+        Command::Migrate { config, grants } => wire::migrate(&Config::load(&config)?, &grants).await?,
         Command::CheckConfig { config } => wire::check(&Config::load(&config)?)?,
         Command::Books { command: BooksCommand::Verify(arguments) } => {
             let clean = books::verify(arguments).await?;
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Books { command: BooksCommand::Prove { account, place } } => {
+            books::prove(place, account).await?;
+        }
+        Command::Books { command: BooksCommand::CheckProof { file, roots } } => {
+            books::check_proof(&file, &roots)?;
         }
         Command::KillPoints => kill::list(),
         Command::Generate { what } => generate::print(what)?,

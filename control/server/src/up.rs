@@ -154,6 +154,7 @@ fn configure(
         chain: lab_config::ChainChoices {
             rpc_urls: arguments.chain.chain_rpc.clone(),
             payees: arguments.chain.retired_payees.clone(),
+            facilitate: arguments.chain.facilitate.clone(),
             instant_max: arguments.chain.instant_micros_max.map(types::UsdMicros),
             retained_blocks: arguments.chain.retained_blocks,
         },

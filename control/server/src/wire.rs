@@ -14,7 +14,7 @@ use chain::signer::Signer;
 use secrecy::{ExposeSecret, SecretString};
 use store::cells::{CellConfig, Cells};
 use store::{MasterKey, Store};
-use types::{Entropy, NodeId, OsEntropy, SystemClock};
+use types::{Clock, Entropy, NodeId, OsEntropy, ShiftedClock, SystemClock};
 
 use crate::config::{ChainConfig, Config, SignerConfig};
 use crate::ready;
@@ -46,10 +46,22 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
     // A proxy in front has the scheme's own port; without one, sites are where the API is.
     let own_port = config.server.public_url.is_none().then_some(api_port);
     let port = config.sites.port.or(own_port);
+    let movable = match config.server.movable_clock {
+        true => Some(Arc::new(moved_clock(&store).await?)),
+        false => None,
+    };
+    let clock: Arc<dyn Clock> = match &movable {
+        Some(movable) => movable.clone(),
+        None => Arc::new(SystemClock),
+    };
+    let meter = actors::meter::Meter::new(&*entropy);
     Ok(Arc::new(Deps {
         store,
         node,
-        clock: Arc::new(SystemClock),
+        clock,
+        wall: Arc::new(SystemClock),
+        movable,
+        meter,
         entropy,
         master_key,
         chains,
@@ -75,12 +87,22 @@ fn cards(config: &Config) -> anyhow::Result<Option<Arc<billing::stripe::Cards>>>
     cards.map(|cards| Some(Arc::new(cards))).context("stripe")
 }
 
+/// A lab's clock, as far forward as it was moved before.
+async fn moved_clock(store: &Store) -> anyhow::Result<ShiftedClock> {
+    let clock = ShiftedClock::default();
+    clock.raise(store::lab_clock::lab_clock_shift(store).await.context("reading the lab's clock")?);
+    Ok(clock)
+}
+
 /// Brings the control database to this version.
 ///
 /// # Errors
 /// When it does not answer, or belongs to a newer version.
-pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    migrated_store(config).await?;
+pub async fn migrate(config: &Config, grants: &[String]) -> anyhow::Result<()> {
+    let store = migrated_store(config).await?;
+    for role in grants {
+        store.grant_serving(role).await.with_context(|| format!("granting to {role}"))?;
+    }
     ready::print(&serde_json::json!({ "migrated": true }));
     Ok(())
 }
@@ -178,6 +200,8 @@ async fn chain_deps(
         faucet,
         payee: config.payee,
         payees,
+        facilitated: config.facilitate.clone(),
+        facilitated_before: config.facilitated_before.clone(),
         instant_max: config.instant_max,
         retained_blocks: config.retained_blocks,
     })

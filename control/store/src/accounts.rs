@@ -8,6 +8,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use types::{AccountId, Tier, UsdMicros, Wallet};
 
+use crate::lifecycle::steps_plan;
+use crate::stalls::{Stall, stalls_touching};
 use crate::{During, FencedTx, Store, StoreError, Tx};
 
 pub(crate) use emails::account_wallet_insert;
@@ -164,7 +166,7 @@ pub async fn lease_find(store: &Store, account: AccountId) -> Result<Option<Leas
     row.map(|row| read_lease(&row)).transpose()
 }
 
-/// Whether the account has a lease and a pin, in one read: what gates need.
+/// The account's lease and pin, and the stalls of chains that may put the lease's end off: what gates need.
 ///
 /// # Errors
 /// As `lease_find`.
@@ -179,23 +181,30 @@ pub async fn standing_find(store: &Store, account: AccountId) -> Result<Standing
     .during("find standing")?;
     let Some(row) = row else { return Ok(Standing::default()) };
     let tier: Option<String> = row.try_get("tier").during("find standing")?;
+    let lease = tier.map(|_| read_lease(&row)).transpose()?;
     Ok(Standing {
         pinned: row.try_get("pinned").during("find standing")?,
         card_debt: UsdMicros(row.try_get("card_debt_micros").during("find standing")?),
-        lease: tier.map(|_| read_lease(&row)).transpose()?,
+        lease,
+        stalls: match lease {
+            Some(lease) => stalls_touching(store, lease.ends_at).await?,
+            None => Vec::new(),
+        },
     })
 }
 
 /// An account's lease, pin and debt.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Standing {
     pub pinned: bool,
     /// Above zero while it owes money that was taken back after it had been spent.
     pub card_debt: UsdMicros,
     pub lease: Option<Lease>,
+    /// Every stall that began before the lease's end and was not long over by then.
+    pub stalls: Vec<Stall>,
 }
 
-/// Sets the lease row to what the purchases amount to; none removes it.
+/// Sets the lease row to what the purchases amount to, and plans what falls due as it ages; none removes both.
 ///
 /// # Errors
 /// `Db` only.
@@ -217,27 +226,7 @@ pub async fn lease_write(
         None => sqlx::query("delete from leases where account_id = $1").bind(account.0),
     };
     query.execute(tx.conn()).await.during("write lease")?;
-    Ok(())
-}
-
-/// Starts the count of API calls anew for every project of an account: a lease's calls are counted from its
-/// start.
-///
-/// # Errors
-/// `Db` only.
-pub async fn account_calls_reset(tx: &mut FencedTx, account: AccountId) -> Result<(), StoreError> {
-    // Locked in one order, as whoever flushes counts for many projects must do.
-    sqlx::query(
-        "with mine as (
-           select u.project_id from project_usage u join projects p on p.id = u.project_id
-           where p.account_id = $1 order by u.project_id for update of u)
-         update project_usage u set api_calls = 0 from mine where u.project_id = mine.project_id",
-    )
-    .bind(account.0)
-    .execute(tx.conn())
-    .await
-    .during("reset call counts")?;
-    Ok(())
+    steps_plan(tx, account, lease.map(|lease| lease.ends_at)).await
 }
 
 /// All that the account's projects use together.
@@ -247,7 +236,7 @@ pub async fn account_calls_reset(tx: &mut FencedTx, account: AccountId) -> Resul
 pub async fn account_usage(store: &Store, account: AccountId) -> Result<PooledUsage, StoreError> {
     let row = sqlx::query(
         "select count(*) as projects,
-           coalesce(sum(u.api_calls), 0)::bigint as api_calls,
+           coalesce((select calls from account_calls where account_id = $1), 0) as api_calls,
            (coalesce(sum(u.database_bytes), 0) + coalesce(sum(c.bytes), 0))::bigint as storage_bytes
          from projects p
          left join project_usage u on u.project_id = p.id
@@ -304,7 +293,7 @@ fn read_lease(row: &PgRow) -> Result<Lease, StoreError> {
     })
 }
 
-pub(super) fn tier(row: &PgRow, column: &str) -> Result<Tier, StoreError> {
+pub(crate) fn tier(row: &PgRow, column: &str) -> Result<Tier, StoreError> {
     let word: String = row.try_get(column).during("read tier")?;
     word.parse().map_err(|_| StoreError::Corrupt(format!("tier {word}")))
 }

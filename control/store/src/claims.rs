@@ -114,7 +114,7 @@ impl Store {
                select c.kind, c.entity from claims c
                where (not c.held or not exists (select from nodes n where n.id = c.node and n.expires_at > now()))
                  and ((c.kind = 'payment' and exists (select from payments p where p.id = c.entity
-                        and (p.state in ('failed', 'expired')
+                        and (p.state in ('failed', 'expired', 'settled')
                           or (p.state = 'credited' and p.finalized_at is not null))))
                    or (c.kind = 'deploy' and exists (select from deploy_operations d where d.id = c.entity
                         and d.status in ('ready', 'failed', 'rolled_back'))))

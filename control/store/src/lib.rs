@@ -4,11 +4,13 @@
 //! row that an actor owns take [`FencedTx`], which only the newest claim holder can be given; other mutations
 //! take [`Tx`].
 //!
-//! **Lock order**, for everybody: claims, then accounts, leases, payments, checkouts, projects, deploy rows, names, and
-//! last the ledger accounts in id order. The advisory lock of a payer ([`payments::payer_record_locked`]) comes
-//! before all of them: only a transaction that has nothing else yet takes it.
+//! **Lock order**, for everybody: claims, then accounts, leases, payments, checkouts, projects, deploy rows,
+//! names, and last the ledger accounts in id order. A lease comes before its lifecycle steps. The advisory lock
+//! of a payer ([`payments::payer_record_locked`]) comes before all of them: only a transaction that has nothing
+//! else yet takes it.
 
 pub mod accounts;
+pub mod calls;
 pub mod cards;
 pub mod cells;
 pub mod chain_txs;
@@ -16,7 +18,9 @@ mod claims;
 pub mod content;
 pub mod deploys;
 mod error;
+pub mod lab_clock;
 pub mod ledger;
+pub mod lifecycle;
 mod listen;
 mod migrate;
 pub mod outbox;
@@ -27,12 +31,15 @@ pub mod releases;
 pub mod requests;
 mod secrets;
 pub mod sightings;
+pub mod stalls;
 pub mod stripe_events;
 pub mod subdomains;
 mod tx;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use claims::{Claimed, Fence, Peer};
@@ -45,10 +52,14 @@ pub use tx::{FencedTx, Tx};
 /// How long a caller waits for a connection before it is told to come back.
 const ACQUIRE_SECS_MAX: u64 = 10;
 
+/// A connection that was used just now works. One that rested longer is asked first, which costs a round trip.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// The control database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    ledger_ids: Arc<ledger::AccountIds>,
 }
 
 impl Store {
@@ -64,15 +75,24 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(Duration::from_secs(ACQUIRE_SECS_MAX))
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for >= TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_with(options)
             .await
             .during("connect to the control database")?;
-        Ok(Self { pool })
+        Ok(Self::from_pool(pool))
     }
 
-    /// A store over a pool that a test made.
+    /// A store over a pool that is connected already.
     pub fn from_pool(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, ledger_ids: Arc::default() }
     }
 
     /// For reads of this crate.

@@ -6,6 +6,7 @@
 //! the payment up again.
 
 mod budget;
+mod identifier;
 mod read;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +17,7 @@ use crate::sightings::{SightingRow, sighting_of_locked};
 use crate::{During, StoreError, Tx};
 
 pub use budget::{PayerRecord, payer_record_locked};
+pub use identifier::{IdentifierClaim, payment_identifier_claim};
 
 /// Where a payment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,18 +27,22 @@ pub enum PaymentState {
     /// Signed bytes are durable: they may be on their way.
     Settling,
     Credited,
+    /// Settled for somebody else: their money, so nothing is booked.
+    Settled,
     Failed,
     Expired,
 }
 
 impl PaymentState {
-    pub const ALL: [Self; 5] = [Self::Verified, Self::Settling, Self::Credited, Self::Failed, Self::Expired];
+    pub const ALL: [Self; 6] =
+        [Self::Verified, Self::Settling, Self::Credited, Self::Settled, Self::Failed, Self::Expired];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",
             Self::Settling => "settling",
             Self::Credited => "credited",
+            Self::Settled => "settled",
             Self::Failed => "failed",
             Self::Expired => "expired",
         }
@@ -113,6 +119,16 @@ pub struct PaymentRow {
     pub credited_at: Option<DateTime<Utc>>,
     pub finalized_at: Option<DateTime<Utc>>,
 }
+
+impl PaymentRow {
+    /// Presented to our facilitator: it buys nothing from us.
+    pub fn facilitated(&self) -> bool {
+        self.product == FACILITATION
+    }
+}
+
+/// The product of payments that we settle for others; its key is their payee.
+pub const FACILITATION: &str = "facilitation";
 
 /// Why a payment ended without a credit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,6 +227,36 @@ pub async fn payment_credited(
     Ok(seen)
 }
 
+/// Marks a verified or settling payment of our facilitator as settled, and records where its money was seen.
+/// Books nothing.
+///
+/// # Errors
+/// `Stale` when it is neither verified nor settling, is not the facilitator's, or when no canonical sighting
+/// shows its money: nothing was written.
+pub async fn payment_settled_for_others(
+    tx: &mut Tx,
+    id: PaymentId,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let row = payment_locked(tx, id).await?;
+    let seen = sighting_of_locked(tx, &row).await?.ok_or(StoreError::Stale("payment.sighting"))?;
+    let done = sqlx::query(
+        "update payments set state = 'settled', tx_hash = $2, block_number = $3, block_hash = $4, updated_at = $5,
+           failure_code = null, failure_message = null
+         where id = $1 and product = $6 and state in ('verified', 'settling')",
+    )
+    .bind(id.0)
+    .bind(seen.tx_hash.as_slice())
+    .bind(seen.block_number)
+    .bind(seen.block_hash.as_slice())
+    .bind(now)
+    .bind(FACILITATION)
+    .execute(tx.conn())
+    .await
+    .during("settle payment for others")?;
+    exactly_one(done.rows_affected())
+}
+
 /// Takes a credit back after a reorganisation: credited to settling. The transfers that undo it are the
 /// caller's, in the same transaction.
 ///
@@ -244,7 +290,8 @@ pub async fn payment_moved(
     change: Move<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    assert!(change.to != PaymentState::Credited, "only a canonical sighting credits a payment");
+    let by_sighting = matches!(change.to, PaymentState::Credited | PaymentState::Settled);
+    assert!(!by_sighting, "only a canonical sighting credits or settles a payment");
     let done = sqlx::query(
         "update payments set state = $3, failure_code = $4, failure_message = $5, updated_at = $6
          where id = $1 and state = $2",
@@ -265,10 +312,11 @@ pub async fn payment_moved(
 /// Idempotent.
 ///
 /// # Errors
-/// `Stale` when the payment is not credited.
+/// `Stale` when the payment is neither credited nor settled.
 pub async fn payment_moved_block(tx: &mut Tx, id: PaymentId, seen: &SightingRow) -> Result<(), StoreError> {
     let done = sqlx::query(
-        "update payments set tx_hash = $2, block_number = $3, block_hash = $4 where id = $1 and state = 'credited'",
+        "update payments set tx_hash = $2, block_number = $3, block_hash = $4
+         where id = $1 and state in ('credited', 'settled')",
     )
     .bind(id.0)
     .bind(seen.tx_hash.as_slice())

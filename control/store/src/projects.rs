@@ -14,7 +14,7 @@ use types::{AccountId, ProjectId, ReleaseId};
 use crate::outbox::outbox_append;
 use crate::{During, FencedTx, Store, StoreError, Tx};
 
-pub use lists::{Listed, project_list_by_account, unfinished};
+pub use lists::{Listed, project_list_by_account, ready_of_account, unfinished};
 pub use secrets::{
     Purpose, Secret, SecretRows, project_secret_add, project_secrets_destroy, project_secrets_fetch,
     project_secrets_find,

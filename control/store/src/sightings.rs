@@ -10,7 +10,7 @@ use sqlx::Row;
 use types::{Network, PaymentId, UsdMicros, Wallet};
 
 use self::read::sighting_row;
-use crate::payments::AuthorisationKey;
+use crate::payments::{AuthorisationKey, FACILITATION};
 use crate::{During, FencedTx, StoreError};
 
 pub(crate) use columns::Reader;
@@ -61,6 +61,8 @@ pub struct SightingRow {
     pub turn: i32,
     /// Its money was posted to suspense, because no payment was known for it: a credit draws it from there.
     pub in_suspense: bool,
+    /// False when it went to somebody for whom we settle: no money of ours.
+    pub ours: bool,
 }
 
 impl SightingRow {
@@ -175,7 +177,7 @@ pub async fn blocks_rewound(
     let rows = sqlx::query(
         "update sightings s set canonical = false where s.network = $1 and s.block_number > $2 and s.canonical
          returning s.network, s.block_hash, s.tx_hash, s.log_index, s.block_number, s.asset, s.payer, s.nonce, s.pay_to,
-           s.amount_micros, s.block_time, s.canonical, s.turn, s.in_suspense",
+           s.amount_micros, s.block_time, s.canonical, s.turn, s.in_suspense, s.ours",
     )
     .bind(network.as_str())
     .bind(ancestor)
@@ -231,14 +233,14 @@ pub async fn sightings_insert(
     };
     let found = sqlx::query(
         "insert into sightings as s (network, block_hash, tx_hash, log_index, block_number, asset, payer, nonce, pay_to,
-           amount_micros, block_time, seen_at)
-         select *, $12 from unnest($1::text[], $2::bytea[], $3::bytea[], $4::integer[], $5::bigint[], $6::text[],
-           $7::text[], $8::bytea[], $9::text[], $10::bigint[], $11::timestamptz[])
+           amount_micros, block_time, ours, seen_at)
+         select *, $13 from unnest($1::text[], $2::bytea[], $3::bytea[], $4::integer[], $5::bigint[], $6::text[],
+           $7::text[], $8::bytea[], $9::text[], $10::bigint[], $11::timestamptz[], $12::bool[])
          on conflict (network, block_hash, tx_hash, log_index) do update
            set canonical = true, turn = s.turn + case when s.in_suspense then 0 else 1 end
            where not s.canonical
          returning s.network, s.block_hash, s.tx_hash, s.log_index, s.block_number, s.asset, s.payer, s.nonce, s.pay_to,
-           s.amount_micros, s.block_time, s.canonical, s.turn, s.in_suspense",
+           s.amount_micros, s.block_time, s.canonical, s.turn, s.in_suspense, s.ours",
     )
     .bind(rows.iter().map(|s| s.network.as_str().to_owned()).collect::<Vec<_>>())
     .bind(rows.iter().map(|s| s.block_hash.to_vec()).collect::<Vec<_>>())
@@ -251,11 +253,20 @@ pub async fn sightings_insert(
     .bind(text(&|s| s.pay_to))
     .bind(rows.iter().map(|s| s.amount.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|s| s.block_time).collect::<Vec<_>>())
+    .bind(rows.iter().map(|s| s.ours).collect::<Vec<_>>())
     .bind(now)
     .fetch_all(tx.conn())
     .await
     .during("insert sightings")?;
     found.iter().map(sighting_row).collect()
+}
+
+/// A payment that a sighting pays for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenPayment {
+    pub id: PaymentId,
+    /// It was presented to our facilitator: it explains no money of ours.
+    pub facilitated: bool,
 }
 
 /// The payments that sightings pay for, one answer each in their order; none where no such proof was ever
@@ -266,9 +277,10 @@ pub async fn sightings_insert(
 pub async fn sightings_payments(
     tx: &mut FencedTx,
     rows: &[SightingRow],
-) -> Result<Vec<Option<PaymentId>>, StoreError> {
+) -> Result<Vec<Option<SeenPayment>>, StoreError> {
     let found = sqlx::query(
-        "select p.id from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[])
+        "select p.id, coalesce(p.product = $7, false)
+         from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[])
              with ordinality as s (network, asset, payer, nonce, pay_to, amount, place)
            left join payments p on p.network = s.network and p.asset = s.asset and p.payer = s.payer
              and p.nonce = s.nonce and p.pay_to = s.pay_to and p.amount_micros = s.amount
@@ -280,6 +292,7 @@ pub async fn sightings_payments(
     .bind(rows.iter().map(|s| s.nonce.map(|n| n.to_vec())).collect::<Vec<_>>())
     .bind(rows.iter().map(|s| s.pay_to.to_string()).collect::<Vec<_>>())
     .bind(rows.iter().map(|s| s.amount.0).collect::<Vec<_>>())
+    .bind(FACILITATION)
     .fetch_all(tx.conn())
     .await
     .during("find the payments of sightings")?;
@@ -287,7 +300,8 @@ pub async fn sightings_payments(
         .iter()
         .map(|row| {
             let id: Option<uuid::Uuid> = row.try_get(0).during("find the payments of sightings")?;
-            Ok(id.map(PaymentId))
+            let facilitated = row.try_get(1).during("find the payments of sightings")?;
+            Ok(id.map(|id| SeenPayment { id: PaymentId(id), facilitated }))
         })
         .collect()
 }

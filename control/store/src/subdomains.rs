@@ -52,14 +52,6 @@ pub enum Released {
     Absent,
 }
 
-/// How long after the end of a lease the names of its purged projects are kept back for their owner.
-///
-/// # Source
-/// Wire contract 01 section 5.5.
-const KEPT_DAYS: i32 = 118;
-/// When the projects of a lease that ended are purged.
-const PURGED_DAYS: i32 = 104;
-
 const ROW: &str = "name, project_id, deployment_id, created_at, updated_at";
 
 /// Claims a name for a project. Safe to race: one of many gets it.
@@ -160,22 +152,21 @@ pub async fn subdomain_find(store: &Store, name: &str) -> Result<Option<Subdomai
 ///
 /// # Errors
 /// `Db` only.
+///
+/// # Source
+/// Wire contract 01 section 5.5.
 pub async fn project_subdomains_drop(
     tx: &mut FencedTx,
     project: ProjectId,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "update subdomains s set project_id = null, deployment_id = null, reserved_for = a.id,
-           reserved_until = l.ends_at + make_interval(days => $3), updated_at = $2
-         from projects p join accounts a on a.id = p.account_id join leases l on l.account_id = a.id
-         where s.project_id = $1 and p.id = $1 and not a.pinned
-           and l.ends_at + make_interval(days => $4) <= $2",
+        "update subdomains s set project_id = null, deployment_id = null, reserved_for = u.account_id,
+           reserved_until = u.names_kept_until, updated_at = $2
+         from project_purges u where s.project_id = $1 and u.project_id = $1 and u.names_kept_until > $2",
     )
     .bind(project.0)
     .bind(now)
-    .bind(KEPT_DAYS)
-    .bind(PURGED_DAYS)
     .execute(tx.conn())
     .await
     .during("keep names back")?;

@@ -1,12 +1,16 @@
 //! Transactions as values. Whoever begins one commits it; nobody else does.
 
+use std::sync::Arc;
+
 use sqlx::{PgConnection, Postgres, Transaction};
 
+use crate::ledger::AccountIds;
 use crate::{During, Fence, Store, StoreError};
 
 /// An open transaction. Dropping it rolls back.
 pub struct Tx {
     inner: Transaction<'static, Postgres>,
+    ledger_ids: Arc<AccountIds>,
 }
 
 /// A transaction of the newest holder of one or more claims. There is no other way to write a row an actor
@@ -19,7 +23,8 @@ impl Store {
     /// # Errors
     /// `Db` when no connection is free in time.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(Tx { inner: self.pool.begin().await.during("begin")? })
+        let inner = self.pool.begin().await.during("begin")?;
+        Ok(Tx { inner, ledger_ids: self.ledger_ids.clone() })
     }
 
     /// Begins a transaction that only the newest claim holder can be given.
@@ -60,6 +65,11 @@ impl Tx {
     /// For the functions of this crate.
     pub(crate) fn conn(&mut self) -> &mut PgConnection {
         &mut self.inner
+    }
+
+    /// What this node knows of the ledger's accounts.
+    pub(crate) fn ledger_ids(&self) -> &AccountIds {
+        &self.ledger_ids
     }
 
     /// # Errors

@@ -268,14 +268,18 @@ async fn a_name_is_pointed_released_and_kept_back_after_a_purge() {
     tx.commit().await.unwrap();
     assert_eq!(subdomain_list(store, world.project).await.unwrap().len(), 1);
 
-    // The lease ended long ago, so the erasure is a purge.
-    sqlx::query("insert into leases (account_id, tier, started_at, ends_at) values ($1, 'hobby', $2, $3)")
-        .bind(world.account.0)
-        .bind(now() - TimeDelta::days(200))
-        .bind(now() - TimeDelta::days(104))
-        .execute(&world.db.raw)
-        .await
-        .unwrap();
+    // The erasure was decided by the lease's end, so it is a purge.
+    sqlx::query(
+        "insert into project_purges (project_id, account_id, names_kept_until, decided_at)
+         values ($1, $2, $3, $4)",
+    )
+    .bind(world.project.0)
+    .bind(world.account.0)
+    .bind(now() + TimeDelta::days(14))
+    .bind(now())
+    .execute(&world.db.raw)
+    .await
+    .unwrap();
     let fence = world.fence("project", world.project.0).await;
     let mut tx = store.fenced(&fence).await.unwrap();
     project_subdomains_drop(&mut tx, world.project, now()).await.unwrap();

@@ -5,4 +5,7 @@
 mod common;
 mod deploys;
 mod ledger;
+mod poster;
+mod proof;
 mod requests;
+mod serving_role;

@@ -404,3 +404,20 @@ async fn a_wallet_that_knocks_many_times_at_once_gets_one_account() {
         balance_find(&db.store, &AccountRef::platform(LedgerKind::Revenue, Currency::Usd, "tier")).await;
     assert_eq!(nothing.unwrap(), Balance::default());
 }
+
+// An account that a transaction made and did not commit is known to nobody, although its id was remembered.
+#[tokio::test]
+async fn a_remembered_account_that_was_rolled_back_is_made_again() {
+    let db = Db::fresh().await;
+    let (a, b) = (db.account(1).await, db.account(2).await);
+    db.fund(a, 100).await;
+    let pay = |name: &str| transfer(name, (customer(a), customer(b)), 10);
+    let mut tx = db.store.begin().await.unwrap();
+    for name in ["makes it", "remembers it"] {
+        post(&mut tx, OsEntropy.uuid(), &[pay(name)], now()).await.unwrap();
+    }
+    tx.rollback().await.unwrap();
+    let posted = db.post(&[pay("makes it")]).await.unwrap();
+    assert!(matches!(posted, Posted::New(_)), "{posted:?}");
+    assert_eq!((available(&db, a).await, available(&db, b).await), (90, 10));
+}

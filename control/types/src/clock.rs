@@ -28,6 +28,27 @@ impl Clock for SystemClock {
     }
 }
 
+/// The operating system's clock and a shift that only grows: a lab's time, which anyone may move forwards.
+/// The clocks of other machines (a chain's, a signer's) do not follow it.
+#[derive(Debug, Default)]
+pub struct ShiftedClock(AtomicI64);
+
+impl ShiftedClock {
+    pub fn shift(&self) -> TimeDelta {
+        TimeDelta::microseconds(self.0.load(Ordering::SeqCst))
+    }
+    /// Moves the shift up to `to`; a smaller one changes nothing.
+    pub fn raise(&self, to: TimeDelta) {
+        self.0.fetch_max(to.num_microseconds().unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> DateTime<Utc> {
+        SystemClock.now().checked_add_signed(self.shift()).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
 /// A clock that moves only when told, for tests.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);

@@ -14,11 +14,11 @@ mod problem;
 mod tier;
 mod wallet;
 
-pub use clock::{Clock, Entropy, ManualClock, OsEntropy, SystemClock, rfc3339};
+pub use clock::{Clock, Entropy, ManualClock, OsEntropy, ShiftedClock, SystemClock, rfc3339};
 pub use code::Code;
 pub use digest::{BadDigest, Sha256Hex};
 pub use ids::*;
-pub use lifecycle::{Lifecycle, LifecycleDates, lifecycle, lifecycle_dates};
+pub use lifecycle::{Lifecycle, LifecycleDates, LifecycleStep, lifecycle, lifecycle_dates};
 pub use money::{MoneyError, UsdMicros};
 pub use network::{BadNetwork, Network};
 pub use problem::{Mutation, Problem};

@@ -21,6 +21,8 @@ pub enum Lifecycle {
 const FROZEN_AFTER_DAYS: i64 = 14;
 const DORMANT_AFTER_DAYS: i64 = 44;
 const PURGED_AFTER_DAYS: i64 = 104;
+/// A purged project's names are kept back for their owner until then.
+const NAMES_KEPT_DAYS: i64 = 118;
 
 impl Lifecycle {
     pub fn as_str(self) -> &'static str {
@@ -32,6 +34,9 @@ impl Lifecycle {
             Self::Purged => "purged",
         }
     }
+
+    /// In the order in which a lease passes through them.
+    pub const ALL: [Self; 5] = [Self::Active, Self::PastDue, Self::Frozen, Self::Dormant, Self::Purged];
 
     /// Deploys, names, secrets and provisioning are allowed.
     pub fn allows_control_changes(self) -> bool {
@@ -61,15 +66,57 @@ pub struct LifecycleDates {
     pub frozen_at: DateTime<Utc>,
     pub dormant_at: DateTime<Utc>,
     pub purged_at: DateTime<Utc>,
+    /// From then on anyone may claim the names.
+    pub names_free_at: DateTime<Utc>,
+}
+
+/// What is done once as a lease ages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LifecycleStep {
+    /// Tells the owner that the lease has ended.
+    PastDue,
+    /// Tells the owner that changes are refused from now on.
+    Frozen,
+    /// Tells the owner that schedules pause, and when everything will be erased.
+    Dormant,
+    /// Erases every project of the account.
+    Purge,
+}
+
+impl LifecycleStep {
+    pub const ALL: [Self; 4] = [Self::PastDue, Self::Frozen, Self::Dormant, Self::Purge];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PastDue => "past_due",
+            Self::Frozen => "frozen",
+            Self::Dormant => "dormant",
+            Self::Purge => "purge",
+        }
+    }
+
+    /// When it falls due for a lease that lapses then.
+    pub fn due_at(self, lapses_at: DateTime<Utc>) -> DateTime<Utc> {
+        let dates = lifecycle_dates(lapses_at);
+        match self {
+            Self::PastDue => dates.past_due_at,
+            Self::Frozen => dates.frozen_at,
+            Self::Dormant => dates.dormant_at,
+            Self::Purge => dates.purged_at,
+        }
+    }
 }
 
 pub fn lifecycle_dates(lease_ends_at: DateTime<Utc>) -> LifecycleDates {
-    let after = |days| lease_ends_at + TimeDelta::days(days);
+    // Days of 24 hours, whatever a calendar says; a lease that ends with time itself ages no more.
+    let after =
+        |days| lease_ends_at.checked_add_signed(TimeDelta::days(days)).unwrap_or(DateTime::<Utc>::MAX_UTC);
     LifecycleDates {
         past_due_at: lease_ends_at,
         frozen_at: after(FROZEN_AFTER_DAYS),
         dormant_at: after(DORMANT_AFTER_DAYS),
         purged_at: after(PURGED_AFTER_DAYS),
+        names_free_at: after(NAMES_KEPT_DAYS),
     }
 }
 

@@ -34,6 +34,7 @@ async fn sign(authorization: &Authorization, network: Network) -> Vec<u8> {
 async fn presented(authorization: Authorization, version: Version) -> Presented {
     let network = Network::BaseSepolia;
     Presented {
+        identifier: None,
         version,
         scheme: SCHEME.to_owned(),
         network,

@@ -47,7 +47,10 @@ fn our_challenges_are_those_that_the_published_client_took() {
     let (both, one) = ([offer(Network::Base), offer(Network::BaseSepolia)], [offer(Network::BaseSepolia)]);
     for (at, offers) in [(0, &one[..]), (1, &both[..])] {
         let ours = PaymentRequired::new(resource.clone(), offers, "PAYMENT-SIGNATURE header is required");
-        assert_eq!(serde_json::to_value(&ours).unwrap(), vectors()["challenges"][at]);
+        let mut shown = serde_json::to_value(&ours).unwrap();
+        // The capture is older than this offer; a client echoes what it does not know.
+        assert!(shown.as_object_mut().unwrap().remove("extensions").is_some());
+        assert_eq!(shown, vectors()["challenges"][at]);
         // A30.
         assert!(ours.to_header().len() < 2048);
     }

@@ -1,6 +1,6 @@
 //! Content by its SHA-256: what is missing, where to put it, when it is there.
 
-use crate::operation::{Auth, Kind, Media, Operation, Param, has};
+use crate::operation::{Auth, Gate, Kind, Media, Operation, Param, has};
 
 const UPLOAD_ID: Param = Param::path("id", Kind::Text, "The upl_ id of the upload session.");
 
@@ -15,6 +15,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )
         .required()],
         auth: Auth::AnonKey,
+        gate: Gate::Lifecycle,
         answer: &[
             has("plan_id", Kind::Text),
             has("expires_at", Kind::Time),
@@ -31,6 +32,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/content/v1/plans/{id}/commit",
         params: &[Param::path("id", Kind::Text, "The cplan_ id of the content plan.")],
         auth: Auth::AnonKey,
+        gate: Gate::Lifecycle,
         summary: "Take over everything that a content plan uploaded.",
         doc: "Verifies what is still staged. Repeating it changes nothing; absent bytes give 409.",
         ..Operation::CHANGE
@@ -50,6 +52,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/storage/v1/uploads/{id}/complete",
         params: &[UPLOAD_ID],
         auth: Auth::AnonKey,
+        gate: Gate::Lifecycle,
         summary: "Say that an upload's bytes are there.",
         doc: "The server checks size and SHA-256 and keeps the object. Repeating it gives the same answer.",
         ..Operation::CHANGE

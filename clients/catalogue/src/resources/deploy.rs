@@ -1,6 +1,6 @@
 //! Deploys: plan, commit, watch; and the releases they leave.
 
-use crate::operation::{Auth, Field, Kind, Media, Operation, Param, has, may};
+use crate::operation::{Auth, Field, Gate, Kind, Media, Operation, Param, has, may};
 
 const OPERATION_ID: Param = Param::path("id", Kind::Text, "The op_ id of the operation.");
 const SITE_LIMIT: Param =
@@ -47,6 +47,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::body("idempotency_key", Kind::Text, "The same key and spec get the same plan."),
         ],
         auth: Auth::Wallet,
+        gate: Gate::Lifecycle,
         answer: &[
             has("kind", Kind::Text),
             has("schema_version", Kind::Text),
@@ -73,6 +74,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::body("idempotency_key", Kind::Text, "The key of the plan, if it had one."),
         ],
         auth: Auth::Wallet,
+        gate: Gate::Lifecycle,
         answer: &[
             has("operation_id", Kind::Text),
             has("status", Kind::Text),
@@ -126,6 +128,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/deploy/v2/operations/{id}/resume",
         params: &[OPERATION_ID],
         auth: Auth::Wallet,
+        gate: Gate::Lifecycle,
         request: Media::None,
         answer: SNAPSHOT,
         summary: "Resume a deploy.",

@@ -3,6 +3,8 @@
 mod billing;
 mod content;
 mod deploy;
+mod facilitator;
+mod lab;
 mod projects;
 mod service;
 mod subdomains;
@@ -13,11 +15,13 @@ use crate::Operation;
 const PARTS: &[&[Operation]] = &[
     tiers::OPERATIONS,
     billing::OPERATIONS,
+    facilitator::OPERATIONS,
     projects::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
     subdomains::OPERATIONS,
     service::OPERATIONS,
+    lab::OPERATIONS,
 ];
 
 const COUNT: usize = {

@@ -1,6 +1,6 @@
 //! Projects: made, looked at, queried, erased.
 
-use crate::operation::{Auth, Kind, Media, Operation, Param, has, may};
+use crate::operation::{Auth, Gate, Kind, Media, Operation, Param, has, may};
 
 const ID: Param = Param::path("id", Kind::Text, "The prj_ id of the project.");
 
@@ -18,6 +18,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::header("Idempotency-Key", Kind::Text, "The same key gets the first answer again."),
         ],
         auth: Auth::Wallet,
+        gate: Gate::Lifecycle,
         paid: true,
         answer: &[
             has("project_id", Kind::Text),
@@ -113,6 +114,22 @@ pub(super) const OPERATIONS: &[Operation] = &[
               parameters. Row-level security does not apply here.",
         cli: Some(&["projects", "sql"]),
         mcp: Some("run_sql"),
+        ..Operation::CHANGE
+    },
+    Operation {
+        id: "projects.pin",
+        path: "/projects/v1/admin/{id}/pin",
+        params: &[
+            ID,
+            Param::header("X-Admin-Mode", Kind::OneOf(&["1"]), "Says that it is meant.").required(),
+        ],
+        auth: Auth::Admin,
+        request: Media::None,
+        answer: &[has("status", Kind::Text), has("project_id", Kind::Text), may("message", Kind::Text)],
+        summary: "Exempt a project's account from ageing.",
+        doc: "For operators. The account's projects are neither frozen nor erased, whatever its lease says.",
+        cli: Some(&["projects", "pin"]),
+        mcp: Some("pin_project"),
         ..Operation::CHANGE
     },
 ];

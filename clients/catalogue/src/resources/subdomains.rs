@@ -1,6 +1,6 @@
 //! Names under the hosting apex.
 
-use crate::operation::{Auth, Field, Kind, Operation, Param, has, may};
+use crate::operation::{Auth, Field, Gate, Kind, Operation, Param, has, may};
 
 const NAME: Param = Param::path("name", Kind::Text, "3 to 63 of a-z, 0-9 and hyphen, no hyphen at the ends.");
 
@@ -25,6 +25,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
                 .required(),
         ],
         auth: Auth::ServiceKey,
+        gate: Gate::Lifecycle,
         answer: ROW,
         summary: "Claim a subdomain.",
         doc: "The name follows every later deploy of the project. Claiming it again changes nothing.",
@@ -58,6 +59,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/subdomains/v1/{name}",
         params: &[NAME],
         auth: Auth::ServiceKey,
+        gate: Gate::Lifecycle,
         answer: &[has("name", Kind::Text), may("deployment_id", Kind::Text), has("deleted_at", Kind::Time)],
         summary: "Release a subdomain.",
         doc: "Anyone may claim the name at once.",

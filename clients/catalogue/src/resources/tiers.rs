@@ -35,6 +35,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ..Operation::READ
     },
     Operation {
+        id: "tiers.offer",
+        path: "/tiers/v1/{tier}",
+        params: &[Param::path("tier", TIER, "The tier that is asked about.")],
+        answer: &[has("code", Kind::Text), has("x402", Kind::Object)],
+        summary: "Show a tier's x402 offer.",
+        doc: "The challenge that a buyer is given, without signing in. Paying it is tiers.set.",
+        success: 402,
+        ..Operation::READ
+    },
+    Operation {
         id: "tiers.set",
         path: "/tiers/v1/{tier}",
         params: &[

@@ -4,6 +4,7 @@ mod allowance;
 mod billing;
 mod deploy;
 mod init;
+mod lab;
 mod projects;
 mod service;
 mod sites;
@@ -44,6 +45,9 @@ pub enum Command {
     /// Credit and movements.
     #[command(subcommand)]
     Billing(billing::Billing),
+    /// A lab's own switches.
+    #[command(subcommand)]
+    Lab(lab::Lab),
     /// The service itself.
     #[command(subcommand)]
     Service(service::Service),
@@ -62,6 +66,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,
+        Command::Lab(lab) => lab::run(lab, context).await,
         Command::Service(service) => service::run(service, context).await,
     }
 }

@@ -35,6 +35,8 @@ pub enum Projects {
     Schema { id: Option<String> },
     /// Run SQL in a project.
     Sql(sql::SqlArgs),
+    /// Exempt a project's account from ageing, for operators.
+    Pin { id: String },
     /// Erase a project and everything in it.
     Delete {
         id: String,
@@ -55,6 +57,10 @@ pub async fn run(command: Projects, context: &Context) -> Outcome {
         Projects::Usage { id } => read("projects.usage", id.as_deref(), context).await,
         Projects::Schema { id } => read("projects.schema", id.as_deref(), context).await,
         Projects::Sql(args) => sql::run(args, context).await,
+        Projects::Pin { id } => {
+            let call = Call::new("projects.pin").path("id", id).header("X-Admin-Mode", 1).wallet();
+            context.client()?.call(call).await
+        }
         Projects::Delete { id, confirm } => {
             confirmed(confirm, "erasing a project")?;
             delete(&id, context).await

@@ -166,11 +166,12 @@ impl Plane {
 
     /// What must hold before anything starts; a plan that fails here may be committed again.
     async fn commit_allowed(&self, plan: &Plan) -> Result<(), Problem> {
+        // First: who is frozen is told so, whatever else is wrong by then.
+        let account = self.project_live(plan.project).await?.account;
+        self.account_gate(account).await?;
         if plan.expires_at <= self.now() {
             return Err(no_plan(plan.id));
         }
-        let account = self.project_live(plan.project).await?.account;
-        self.account_gate(account).await?;
         match check(self.deps(), plan, &spec(plan)?).await.map_err(ActorError::into_problem)? {
             Verdict::Go | Verdict::Noop(_) => Ok(()),
             Verdict::Refused(problem) => Err(*problem),

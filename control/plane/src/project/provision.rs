@@ -14,7 +14,7 @@ use super::{LeaseFacts, lease_facts};
 use crate::Plane;
 use crate::caller::Caller;
 use crate::keys::{ProjectKeys, store_problem};
-use crate::pay::{Paid, PayFor};
+use crate::pay::{Paid, PayFor, Priced};
 
 /// # Source
 /// Wire contract 01 section 6.1.
@@ -125,10 +125,12 @@ impl Plane {
             wallet,
             product: billing::legs::TIER,
             product_key: tier.as_str().to_owned(),
-            price: offer.price,
-            networks: offer.networks.clone(),
-            resource_path: "/projects/v1".to_owned(),
-            description: offer.description(),
+            priced: Priced {
+                price: offer.price,
+                networks: offer.networks.clone(),
+                resource_path: "/projects/v1".to_owned(),
+                description: offer.description(),
+            },
         };
         self.pay(caller, what).await.map(Some)
     }

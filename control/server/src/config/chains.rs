@@ -16,6 +16,10 @@ pub struct ChainConfig {
     pub payee: Wallet,
     /// Earlier payees: still watched.
     pub payees: Vec<Wallet>,
+    /// Whom our facilitator settles for.
+    pub facilitate: Vec<Wallet>,
+    /// Whom it settled for before: still watched.
+    pub facilitated_before: Vec<Wallet>,
     pub fee_payer: SignerConfig,
     pub faucet: Option<SignerConfig>,
     pub instant_max: UsdMicros,
@@ -46,6 +50,9 @@ impl ChainConfig {
         let rpc_urls = rpc_urls(&mut s);
         let payee = s.required("payee", wallet);
         let payees = s.or("payees", Vec::new(), "a list of addresses that were paid before");
+        let theirs = "a list of addresses: 0x and 40 hex digits";
+        let facilitate = s.or("facilitate", Vec::new(), theirs);
+        let facilitated_before = s.or("facilitated_before", Vec::new(), theirs);
         let fee_payer = SignerConfig::read(s.section("fee_payer"));
         let faucet = s.section_if_there("faucet").map(SignerConfig::read);
         let instant = s.or("instant_micros_max", defaults::INSTANT_MICROS_MAX, "millionths of a dollar");
@@ -58,6 +65,8 @@ impl ChainConfig {
             rpc_urls: rpc_urls?,
             payee: payee?,
             payees: payees?,
+            facilitate: facilitate?,
+            facilitated_before: facilitated_before?,
             fee_payer: fee_payer?,
             faucet: match faucet {
                 Some(faucet) => Some(faucet?),

@@ -28,6 +28,8 @@ pub struct ServerConfig {
     pub concurrent_requests_max: u64,
     pub wait_secs_max: u64,
     pub trust_forwarded_for: bool,
+    /// `POST /lab/clock` may move the platform's time, from this machine: for labs only.
+    pub movable_clock: bool,
     pub operator_name: String,
     pub operator_contact: String,
 }
@@ -58,6 +60,7 @@ impl ServerConfig {
         let concurrent = s.or("concurrent_requests_max", defaults::CONCURRENT_REQUESTS_MAX, number);
         let wait_secs_max = s.or("wait_secs_max", defaults::WAIT_SECS_MAX, "less than timeout_secs");
         let trust_forwarded_for = s.or("trust_forwarded_for", false, "true or false");
+        let movable_clock = s.or("movable_clock", false, "true or false");
         let operator_name = s.or("operator_name", defaults::OPERATOR_NAME.to_owned(), "a name");
         let operator_contact =
             s.or("operator_contact", defaults::OPERATOR_CONTACT.to_owned(), "a URL or an address");
@@ -82,6 +85,7 @@ impl ServerConfig {
             concurrent_requests_max: concurrent?,
             wait_secs_max: wait_secs_max?,
             trust_forwarded_for: trust_forwarded_for?,
+            movable_clock: movable_clock?,
             operator_name: operator_name?,
             operator_contact: operator_contact?,
         })

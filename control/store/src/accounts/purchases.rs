@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::tier;
 use crate::ledger::Currency;
-use crate::{During, FencedTx, Store, StoreError};
+use crate::{During, FencedTx, Store, StoreError, Tx};
 
 /// What happened to a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -175,10 +175,10 @@ pub async fn purchases_live(store: &Store, account: AccountId) -> Result<Vec<Pur
 ///
 /// # Errors
 /// `Db`, `Corrupt`.
-pub async fn purchases_of_payment(store: &Store, payment: PaymentId) -> Result<Vec<Purchase>, StoreError> {
+pub async fn purchases_of_payment(tx: &mut Tx, payment: PaymentId) -> Result<Vec<Purchase>, StoreError> {
     let rows = sqlx::query("select * from purchases where payment_id = $1 order by id")
         .bind(payment.0)
-        .fetch_all(store.pool())
+        .fetch_all(tx.conn())
         .await
         .during("list purchases of a payment")?;
     rows.iter().map(read_purchase).collect()

@@ -170,33 +170,50 @@ pub(super) async fn accounts_locked(
     // round.
     wanted.sort();
     wanted.dedup();
+    if let Some(ids) = tx.ledger_ids().of_all(&wanted) {
+        let locked = lock(tx, &ids).await?;
+        if wanted.iter().all(|name| locked.contains_key(name)) {
+            return Ok(locked);
+        }
+        // Made by a transaction that did not commit, or the database is another one than before.
+        tx.ledger_ids().forget(&wanted);
+    }
     let mut ids = accounts_find(tx, &wanted).await?;
+    tx.ledger_ids().remember(&ids);
     let missing: Vec<AccountRef> = wanted.iter().filter(|name| !ids.contains_key(*name)).cloned().collect();
     if !missing.is_empty() {
         accounts_create(tx, &missing).await?;
         ids.extend(accounts_find(tx, &missing).await?);
     }
     let numbers: Vec<i64> = ids.values().copied().collect();
+    let locked = lock(tx, &numbers).await?;
+    if wanted.iter().all(|name| locked.contains_key(name)) {
+        return Ok(locked);
+    }
+    Err(StoreError::NotFound("ledger account"))
+}
+
+async fn lock(tx: &mut Tx, ids: &[i64]) -> Result<HashMap<AccountRef, Account>, StoreError> {
+    const DURING: &str = "lock ledger accounts";
     let rows = sqlx::query(
-        "select id, may_be_negative, posted, held from ledger_accounts
+        "select id, kind, currency, owner, name, may_be_negative, posted, held from ledger_accounts
          where id = any($1) order by id for no key update",
     )
-    .bind(&numbers)
+    .bind(ids)
     .fetch_all(tx.conn())
     .await
-    .during("lock ledger accounts")?;
+    .during(DURING)?;
     let mut locked = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let account = read_account(&row).during("lock ledger accounts")?;
-        locked.insert(account.id, account);
+    for row in &rows {
+        let name = AccountRef {
+            kind: LedgerKind::parse(row.try_get("kind").during(DURING)?)?,
+            currency: Currency::parse(row.try_get("currency").during(DURING)?)?,
+            owner: row.try_get::<Option<Uuid>, _>("owner").during(DURING)?.map(AccountId),
+            name: row.try_get("name").during(DURING)?,
+        };
+        locked.insert(name, read_account(row).during(DURING)?);
     }
-    wanted
-        .into_iter()
-        .map(|name| {
-            let account = ids.get(&name).and_then(|id| locked.get(id)).copied();
-            account.map(|a| (name, a)).ok_or(StoreError::NotFound("ledger account"))
-        })
-        .collect()
+    Ok(locked)
 }
 
 fn read_account(row: &sqlx::postgres::PgRow) -> Result<Account, sqlx::Error> {

@@ -30,11 +30,11 @@ pub(super) const QUERIES: [(&str, &str); 8] = [
            select s.*,
              s.network || '/0x' || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn
                as name,
-             p.id as payment, p.state, p.credits
+             p.id as payment, p.state, p.credits, p.product
            from sightings s left join payments p on p.network = s.network and p.asset = s.asset
              and p.payer = s.payer and p.nonce = s.nonce and p.pay_to = s.pay_to
              and p.amount_micros = s.amount_micros
-           where s.canonical),
+           where s.canonical and s.ours),
          booked as (
            select seen.*,
              (select count(*) from ledger_transfers t where t.source = 'sighting' and t.source_id = seen.name
@@ -48,7 +48,8 @@ pub(super) const QUERIES: [(&str, &str); 8] = [
            from seen)
          select format('money seen in %s is booked %s times', name, suspended + deposited) from booked
          where suspended + deposited > 1
-           or (suspended + deposited = 0 and (payment is null or state = 'credited')) limit 1000",
+           or (suspended + deposited = 0 and (payment is null or state = 'credited' or product = 'facilitation'))
+         limit 1000",
     ),
     (
         "payment_without_sighting",

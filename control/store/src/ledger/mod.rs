@@ -1,6 +1,7 @@
 //! The double-entry ledger.
 //!
-//! **Cast.** [`post`] and [`post_many`] write transfers and move balances; [`hold`] knows what is left of a
+//! **Cast.** [`post`] and [`post_many`] write transfers and move balances, [`Poster`] does it for many callers in
+//! one commit; [`hold`] knows what is left of a
 //! hold; [`seal`] chains the journal's hashes after the fact; [`statement`] shows an owner its entries;
 //! [`verify`] re-derives everything from the transfers.
 //!
@@ -19,8 +20,11 @@ mod audit;
 mod audit_cards;
 mod decide;
 mod hold;
+mod ids;
 mod merkle;
 mod post;
+mod poster;
+mod proof;
 mod rows;
 mod seal;
 mod statement;
@@ -29,10 +33,13 @@ mod verify;
 pub use accounts::{
     AccountRef, Balance, Currency, LedgerKind, balance_find, balances_of_owner, balances_within,
 };
+pub(crate) use ids::AccountIds;
 pub use post::{
     Journal, Kind, LedgerError, NewTransfer, Posted, Transfer, post, post_many, transfer_find,
     transfers_of_link,
 };
+pub use poster::Poster;
+pub use proof::{Leaf, Proof, ProofError, Proven, check as proof_check, prove};
 pub use seal::{seal, unsealed_count};
 pub use statement::{Direction, Entry, statement};
 pub use verify::{Finding, LedgerReport, verify};

@@ -1,4 +1,4 @@
-//! The statements behind posting: two writes however large the batch.
+//! The statements behind posting: one write however large the batch.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,8 @@ pub(super) async fn facts_find<'a>(
         "select t.id, t.source, t.source_id, t.kind, t.debit, t.credit, t.amount, t.hold_id, t.reverses,
           t.reason
          from unnest($1::text[], $2::text[]) as w (source, source_id)
-         join ledger_transfers t on t.source = w.source and t.source_id = w.source_id",
+         cross join lateral (
+           select * from ledger_transfers x where x.source = w.source and x.source_id = w.source_id limit 1) t",
     )
     .bind(sources)
     .bind(ids)
@@ -48,41 +49,60 @@ pub(super) async fn facts_find<'a>(
     Ok(known)
 }
 
-const INSERT: &str = "
-    insert into ledger_transfers (source, source_id, kind, currency, debit, credit, amount, hold_id,
-      reverses, link,
-      reason, reference_type, reference_id, metadata, debit_posted_after, debit_held_after,
-        credit_posted_after,
-      credit_held_after, created_at)
-    select source, source_id, kind, currency, debit, credit, amount, hold_id, reverses, link, reason,
-      reference_type, reference_id, metadata, dp, dh, cp, ch, $19
-    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-      $8::bigint[], $9::bigint[], $10::uuid[], $11::text[], $12::text[], $13::text[], $14::jsonb[],
-        $15::bigint[],
-      $16::bigint[], $17::bigint[], $18::bigint[]) with ordinality
-      as l (source, source_id, kind, currency, debit, credit, amount, hold_id, reverses, link, reason,
-        reference_type, reference_id, metadata, dp, dh, cp, ch, place)
-    order by place
-    on conflict (source, source_id) do nothing
-    returning id, source, source_id";
+/// All of the batch or, when one of its facts is on record, nothing; the balances move if all was inserted.
+/// The check constraints judge the result.
+///
+/// `lateral .. limit 1`, here and below, asks the index fact by fact. A join would be planned for the size that
+/// the table has when the statement is prepared; on a new ledger that is none, and each post would read it all.
+const WRITE: &str = "
+    with legs as (
+      select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+        $7::bigint[], $8::bigint[], $9::bigint[], $10::uuid[], $11::text[], $12::text[], $13::text[],
+        $14::jsonb[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[]) with ordinality
+        as l (source, source_id, kind, currency, debit, credit, amount, hold_id, reverses, link, reason,
+          reference_type, reference_id, metadata, dp, dh, cp, ch, place)),
+    known as (
+      select from unnest($1::text[], $2::text[]) as l (source, source_id)
+      cross join lateral (
+        select from ledger_transfers x where x.source = l.source and x.source_id = l.source_id limit 1) t),
+    added as (
+      insert into ledger_transfers (source, source_id, kind, currency, debit, credit, amount, hold_id,
+        reverses, link, reason, reference_type, reference_id, metadata, debit_posted_after,
+        debit_held_after, credit_posted_after, credit_held_after, created_at)
+      select source, source_id, kind, currency, debit, credit, amount, hold_id, reverses, link, reason,
+        reference_type, reference_id, metadata, dp, dh, cp, ch, $19
+      from legs where not exists (select from known)
+      order by place
+      on conflict (source, source_id) do nothing
+      returning id, source, source_id),
+    moved as (
+      update ledger_accounts a set posted = a.posted + d.posted, held = a.held + d.held,
+        version = a.version + d.count
+      from unnest($20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[]) as d (id, posted, held, count)
+      where a.id = d.id and (select count(*) from added) = cardinality($1::text[])
+      returning 1)
+    select id, source, source_id, (select count(*) from moved) as moved from added";
 
-/// Inserts the accepted legs and answers their ids in the same order.
+/// Writes the accepted legs and moves the balances by the batch's net deltas. Answers the ids in the order of
+/// the legs, or `None` if one of the facts is on record already: then nothing was written.
 ///
 /// # Errors
-/// `Raced` when one of the facts was posted meanwhile by somebody on other accounts.
-pub(super) async fn transfers_insert(
+/// `Raced` when one of the facts was posted in the same moment by somebody on other accounts; `Overdraft`
+/// from the constraint, should the code above it be wrong.
+pub(super) async fn write(
     tx: &mut Tx,
     legs: &[Accepted],
+    deltas: &[(i64, Delta)],
     now: DateTime<Utc>,
-) -> Result<Vec<i64>, LedgerError> {
-    const DURING: &str = "insert transfers";
+) -> Result<Option<Vec<i64>>, LedgerError> {
+    const DURING: &str = "write transfers";
     if legs.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
-    fn column<'a, T>(legs: &'a [Accepted], of: impl Fn(&'a Accepted) -> T) -> Vec<T> {
-        legs.iter().map(of).collect()
+    fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+        rows.iter().map(of).collect()
     }
-    let rows = sqlx::query(INSERT)
+    let rows = sqlx::query(WRITE)
         .bind(column(legs, |l| l.leg.source))
         .bind(column(legs, |l| l.leg.source_id.as_str()))
         .bind(column(legs, |l| l.leg.kind.as_str()))
@@ -102,11 +122,20 @@ pub(super) async fn transfers_insert(
         .bind(column(legs, |l| l.credit_after.0))
         .bind(column(legs, |l| l.credit_after.1))
         .bind(now)
+        .bind(column(deltas, |(id, _)| *id))
+        .bind(column(deltas, |(_, d)| d.posted))
+        .bind(column(deltas, |(_, d)| d.held))
+        .bind(column(deltas, |(_, d)| d.count))
         .fetch_all(tx.conn())
         .await
         .during(DURING)?;
+    let Some(first) = rows.first() else { return Ok(None) };
     if rows.len() != legs.len() {
         return Err(LedgerError::Raced);
+    }
+    let moved: i64 = first.try_get("moved").during(DURING)?;
+    if usize::try_from(moved) != Ok(deltas.len()) {
+        return Err(LedgerError::Store(StoreError::Stale("ledger account")));
     }
     let mut ids: HashMap<(String, String), i64> = HashMap::with_capacity(rows.len());
     for row in rows {
@@ -114,34 +143,7 @@ pub(super) async fn transfers_insert(
         ids.insert(name, row.try_get(0).during(DURING)?);
     }
     let found = legs.iter().map(|l| ids.get(&(l.leg.source.to_owned(), l.leg.source_id.clone())).copied());
-    found.collect::<Option<Vec<i64>>>().ok_or(LedgerError::Raced)
-}
-
-/// Moves the balances by the batch's net deltas. The check constraints judge the result.
-///
-/// # Errors
-/// `Overdraft` from the constraint, should the code above it be wrong.
-pub(super) async fn balances_move(tx: &mut Tx, deltas: &[(i64, Delta)]) -> Result<(), LedgerError> {
-    if deltas.is_empty() {
-        return Ok(());
-    }
-    let done = sqlx::query(
-        "update ledger_accounts a set posted = a.posted + d.posted, held = a.held + d.held,
-           version = a.version + d.count
-         from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) as d (id, posted, held, count)
-         where a.id = d.id",
-    )
-    .bind(deltas.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-    .bind(deltas.iter().map(|(_, d)| d.posted).collect::<Vec<_>>())
-    .bind(deltas.iter().map(|(_, d)| d.held).collect::<Vec<_>>())
-    .bind(deltas.iter().map(|(_, d)| d.count).collect::<Vec<_>>())
-    .execute(tx.conn())
-    .await
-    .during("move balances")?;
-    if usize::try_from(done.rows_affected()).is_ok_and(|n| n == deltas.len()) {
-        return Ok(());
-    }
-    Err(LedgerError::Store(StoreError::Stale("ledger account")))
+    found.collect::<Option<Vec<i64>>>().map(Some).ok_or(LedgerError::Raced)
 }
 
 const TRANSFER: &str = "

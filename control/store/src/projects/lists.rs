@@ -160,3 +160,19 @@ pub async fn unfinished(store: &Store, limit: i64) -> Result<Vec<ProjectId>, Sto
         .collect::<Result<_, _>>()
         .during("list unfinished projects")
 }
+
+/// The projects of an account that have a database.
+///
+/// # Errors
+/// `Db` only.
+pub async fn ready_of_account(store: &Store, account: AccountId) -> Result<Vec<ProjectId>, StoreError> {
+    let rows = sqlx::query("select id from projects where account_id = $1 and phase = 'ready' order by id")
+        .bind(account.0)
+        .fetch_all(store.pool())
+        .await
+        .during("list projects")?;
+    rows.iter()
+        .map(|row| sqlx::Row::try_get(row, 0).map(ProjectId))
+        .collect::<Result<_, _>>()
+        .during("list projects")
+}

@@ -12,7 +12,7 @@ macro_rules! select_sightings {
     ($tail:literal) => {
         concat!(
             "select s.network, s.block_hash, s.tx_hash, s.log_index, s.block_number, s.asset, s.payer, s.nonce,
-               s.pay_to, s.amount_micros, s.block_time, s.canonical, s.turn, s.in_suspense
+               s.pay_to, s.amount_micros, s.block_time, s.canonical, s.turn, s.in_suspense, s.ours
              from sightings s ",
             $tail
         )
@@ -128,7 +128,8 @@ impl Store {
         row.as_ref().map(sighting_row).transpose()
     }
 
-    /// Every canonical sighting in a range of blocks, both ends included. The caller bounds the range.
+    /// Every canonical sighting of our money in a range of blocks, both ends included. The caller bounds the
+    /// range.
     ///
     /// # Errors
     /// `Db` and `Corrupt` only.
@@ -138,7 +139,7 @@ impl Store {
         (from, to): (i64, i64),
     ) -> Result<Vec<SightingRow>, StoreError> {
         let rows = sqlx::query(select_sightings!(
-            "where s.network = $1 and s.canonical and s.block_number between $2 and $3
+            "where s.network = $1 and s.canonical and s.ours and s.block_number between $2 and $3
              order by s.block_number, s.log_index"
         ))
         .bind(network.as_str())
@@ -220,5 +221,6 @@ pub(super) fn sighting_row(row: &PgRow) -> Result<SightingRow, StoreError> {
         canonical: read.get("canonical")?,
         turn: read.get("turn")?,
         in_suspense: read.get("in_suspense")?,
+        ours: read.get("ours")?,
     })
 }

@@ -50,6 +50,15 @@ pub struct SqlRequest {
     pub params: Vec<Value>,
 }
 
+/// Whether a text, as far as its words tell, only reads or frees space: what still runs on a full account. A
+/// function that is called may do more; it is found by the next measurement, and the server bounds a request.
+pub fn only_frees(text: &str) -> bool {
+    const FREES: [&str; 3] = ["DELETE", "TRUNCATE", "DROP"];
+    lex::statements(text).iter().all(|statement| {
+        FREES.contains(&statement.word(0)) || result::reads_only(std::slice::from_ref(statement))
+    })
+}
+
 /// Runs a request on a project's database and answers the last statement's rows. All of it happens, or
 /// nothing.
 ///
@@ -66,4 +75,35 @@ pub async fn run(
     let (cells, slot) = (cells.clone(), slot.clone());
     let work = async move { run::request(&cells, &slot, request, limits).await };
     tokio::spawn(work).await.unwrap_or(Err(SqlError::Unavailable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::only_frees;
+
+    #[test]
+    fn a_full_account_reads_and_frees_and_does_nothing_else() {
+        for text in [
+            "select 1",
+            "delete from t where id < 5; drop table t",
+            "truncate a, b",
+            "with old as (select id from t) select * from old",
+            "",
+        ] {
+            assert!(only_frees(text), "{text}");
+        }
+        for text in [
+            "insert into t values (1)",
+            "delete from t; insert into t values (1)",
+            "with x as (insert into t values (1) returning 1) select * from x",
+            "with gone as (delete from t returning *) insert into u select * from gone",
+            "create table t as select 1",
+            "select 1 into t",
+            "alter table t add c int",
+            "do $$ begin null; end $$",
+            "call f()",
+        ] {
+            assert!(!only_frees(text), "{text}");
+        }
+    }
 }
