@@ -138,7 +138,7 @@ async fn take_back(
         (ProductChange::ComesBack, CardProduct::Tier) => {
             let link = deps.entropy.uuid();
             posted.link = Some(link);
-            let grant = again(deps, state, checkout, (bought, link)).await?;
+            let grant = again(state, &mut tx, checkout, (bought, link)).await?;
             let journal = [moved, grant.legs()].concat();
             write(deps, state, &mut tx, checkout, (link, journal, Some(grant))).await?
         }
@@ -232,12 +232,12 @@ async fn revoke(
 
 /// Puts a revoked purchase back in its own place: the dispute was won.
 async fn again(
-    deps: &Deps,
     state: &LeaseState,
+    tx: &mut FencedTx,
     checkout: &Checkout,
     (bought, link): (Uuid, Uuid),
 ) -> Result<Grant, ActorError> {
-    let (before, response) = purchase_of_link(&deps.store, bought)
+    let (before, response) = purchase_of_link(tx.tx(), bought)
         .await?
         .ok_or_else(|| internal(checkout, "what it bought is gone"))?;
     let purchase = NewPurchase { response, ..purchase(state, &before, link) };

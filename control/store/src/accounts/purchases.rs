@@ -189,12 +189,12 @@ pub async fn purchases_of_payment(tx: &mut Tx, payment: PaymentId) -> Result<Vec
 /// # Errors
 /// `Db`, `Corrupt`.
 pub async fn purchase_of_link(
-    store: &Store,
+    tx: &mut Tx,
     link: Uuid,
 ) -> Result<Option<(Purchase, serde_json::Value)>, StoreError> {
     let row = sqlx::query("select * from purchases where link = $1")
         .bind(link)
-        .fetch_optional(store.pool())
+        .fetch_optional(tx.conn())
         .await
         .during("find the purchase of a journal")?;
     let Some(row) = row else { return Ok(None) };
