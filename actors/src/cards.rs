@@ -153,7 +153,8 @@ async fn session(deps: &Deps, tx: &mut Tx, event: &Event, said: &SessionSaid) ->
 /// `Unavailable` when Stripe does not answer; the next tick asks again.
 pub async fn reconcile(deps: &Arc<Deps>) -> Result<(), ActorError> {
     let Some(cards) = &deps.cards else { return Ok(()) };
-    let now = deps.clock.now();
+    // Stripe's time, which a lab's moved clock is not.
+    let now = deps.wall.now();
     let kept_since = now - TimeDelta::days(KEPT_DAYS);
     let rest = TimeDelta::seconds(i64::try_from(cards.reconcile_secs).unwrap_or(i64::MAX / 1000));
     let Some(read_until) = cursor_take(&deps.store, kept_since, rest, now).await? else { return Ok(()) };

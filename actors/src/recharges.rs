@@ -16,7 +16,8 @@ use crate::Deps;
 use crate::kit::ActorError;
 
 const ROWS_MAX: i64 = 100;
-/// Stripe forgets idempotency keys after a day: later, the same question could be a second charge.
+/// Stripe forgets idempotency keys after a day: later, the same question could be a second charge. Hence all
+/// times here are of the wall clock, which a lab cannot move.
 const KEY_HOURS: i64 = 23;
 
 /// Begins what is due and goes on with what was begun.
@@ -25,14 +26,14 @@ const KEY_HOURS: i64 = 23;
 /// What the store says; the next tick goes on.
 pub async fn sweep(deps: &Arc<Deps>) -> Result<(), ActorError> {
     let Some(cards) = &deps.cards else { return Ok(()) };
-    for due in recharges_due(&deps.store, deps.clock.now(), ROWS_MAX).await? {
+    for due in recharges_due(&deps.store, deps.wall.now(), ROWS_MAX).await? {
         recharge(deps, cards, &due).await?;
     }
     Ok(())
 }
 
 async fn recharge(deps: &Deps, cards: &Cards, due: &RechargeDue) -> Result<(), ActorError> {
-    let now = deps.clock.now();
+    let now = deps.wall.now();
     let id = match due.running {
         Some((id, since)) if now - since > TimeDelta::hours(KEY_HOURS) => {
             tracing::error!(checkout.id = %id, account.id = %due.account,
@@ -61,7 +62,7 @@ async fn recharge(deps: &Deps, cards: &Cards, due: &RechargeDue) -> Result<(), A
             RechargeEnd::Failed
         }
     };
-    if recharge_end(&deps.store, (due.account, id), end, deps.clock.now()).await? {
+    if recharge_end(&deps.store, (due.account, id), end, deps.wall.now()).await? {
         tracing::warn!(account.id = %due.account, "recharging is switched off after failures in a row");
     }
     Ok(())

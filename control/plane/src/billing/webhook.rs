@@ -16,7 +16,8 @@ impl Plane {
     /// `UNAVAILABLE` when it could not be stored: Stripe delivers it again.
     pub async fn stripe_webhook(&self, header: Option<&str>, body: &[u8]) -> Result<(), Problem> {
         let cards = self.cards()?;
-        let now = self.now();
+        // Stripe's time, which a lab's moved clock is not.
+        let now = self.deps().wall.now();
         signature::verify(header.unwrap_or_default(), body, &cards.webhook_secrets, now.timestamp())
             .map_err(|e| Problem::new(Code::WebhookSignatureInvalid, e.to_string()))?;
         let event = Event::parse(body).map_err(|e| Problem::new(Code::BadRequest, e.to_string()))?;
