@@ -66,7 +66,12 @@ struct CreateEmailRequest {
 }
 
 /// `POST /billing/v1/accounts`: the account of an e-mail address, made at first sight.
-async fn create_email(State(plane): State<Plane>, body: Body) -> Result<Json<Value>, ApiProblem> {
+async fn create_email(
+    State(plane): State<Plane>,
+    Who(caller): Who,
+    body: Body,
+) -> Result<Json<Value>, ApiProblem> {
+    plane.public_call(&caller)?;
     let request: CreateEmailRequest = body.json()?;
     let made = plane.billing_email_account(&request.email).await?;
     Ok(Json(json!({
@@ -92,6 +97,7 @@ async fn link_wallet(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Json<Value>, ApiProblem> {
+    plane.public_call(&caller)?;
     let request: LinkWalletRequest = body.json()?;
     let link = plane.billing_link_wallet(&caller, &id, &request.wallet).await?;
     Ok(Json(json!({
@@ -117,7 +123,12 @@ impl CheckoutRequest {
 }
 
 /// `POST /billing/v1/checkouts`: pays credit in by card.
-async fn top_up(State(plane): State<Plane>, body: Body) -> Result<Json<Value>, ApiProblem> {
+async fn top_up(
+    State(plane): State<Plane>,
+    Who(caller): Who,
+    body: Body,
+) -> Result<Json<Value>, ApiProblem> {
+    plane.public_call(&caller)?;
     let request: CheckoutRequest = body.json()?;
     let amount = request.amount_usd_micros;
     let amount =
@@ -128,15 +139,22 @@ async fn top_up(State(plane): State<Plane>, body: Body) -> Result<Json<Value>, A
 /// `POST /billing/v1/tiers/{tier}/checkout`: buys a tier by card.
 async fn tier_checkout(
     State(plane): State<Plane>,
+    Who(caller): Who,
     Path(tier): Path<String>,
     body: Body,
 ) -> Result<Json<Value>, ApiProblem> {
+    plane.public_call(&caller)?;
     let request: CheckoutRequest = body.json()?;
     Ok(checkout_view(&plane.checkout_tier(&request.buyer(), &tier).await?))
 }
 
 /// `POST /billing/v1/email-packs/checkout`: buys e-mail credits by card.
-async fn email_pack(State(plane): State<Plane>, body: Body) -> Result<Json<Value>, ApiProblem> {
+async fn email_pack(
+    State(plane): State<Plane>,
+    Who(caller): Who,
+    body: Body,
+) -> Result<Json<Value>, ApiProblem> {
+    plane.public_call(&caller)?;
     let request: CheckoutRequest = body.json()?;
     Ok(checkout_view(&plane.checkout_email_pack(&request.buyer()).await?))
 }
@@ -153,7 +171,12 @@ struct AutoRechargeRequest {
 }
 
 /// `POST /billing/v1/email-packs/auto-recharge`: recharges by itself when few credits are left.
-async fn auto_recharge(State(plane): State<Plane>, body: Body) -> Result<Json<Value>, ApiProblem> {
+async fn auto_recharge(
+    State(plane): State<Plane>,
+    Who(caller): Who,
+    body: Body,
+) -> Result<Json<Value>, ApiProblem> {
+    plane.public_call(&caller)?;
     let request: AutoRechargeRequest = body.json()?;
     let set = plane.recharge_set(&request.billing_account_id, request.enabled, request.threshold).await?;
     Ok(Json(json!({
