@@ -14,19 +14,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     };
     let tools = tools::install()?;
     up::build()?;
-    let soak = [
-        "test",
-        "--profile",
-        "lab",
-        "-p",
-        "tests",
-        "--test",
-        "it",
-        "--",
-        "--ignored",
-        "--nocapture",
-        "soak::",
-    ];
+    let soak = ["test", "--profile", "lab", "--workspace", "--test", "it", "--", "--nocapture", "soak::"];
     let mut command = process::cargo();
     command.args(soak).env("RUN402_TOOLS_DIR", tools).env("RUN402_SOAK_MINUTES", minutes.to_string());
     process::run(&mut command)

@@ -45,19 +45,11 @@ async fn wake(entities: u128) -> (Duration, u64) {
     (taken, each)
 }
 
-// E10 in small: keepers are made on demand, a bounded number at a time, and cost little at rest.
+// E10: keepers are made on demand, a bounded number at a time, and cost little at rest. The bench `actors` wakes
+// 100,000.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_cold_entities_are_ready_soon_and_cost_little() {
     let (taken, each) = wake(2_000).await;
     assert!(taken < Duration::from_secs(60), "{taken:?}");
     assert!(each < 48 * 1024, "{each} bytes each");
-}
-
-// E10. Run by hand: `cargo nextest run -p actors --cargo-profile lab --run-ignored only --no-capture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes; its small sister runs always"]
-async fn a_hundred_thousand_cold_entities_are_ready_in_bounded_time() {
-    let (taken, each) = wake(100_000).await;
-    assert!(taken < Duration::from_secs(600), "{taken:?}");
-    assert!(each < 32 * 1024, "{each} bytes each");
 }
