@@ -157,7 +157,9 @@ pub async fn reconcile(deps: &Arc<Deps>) -> Result<(), ActorError> {
     let now = deps.wall.now();
     let kept_since = now - TimeDelta::days(KEPT_DAYS);
     let rest = TimeDelta::seconds(i64::try_from(cards.reconcile_secs).unwrap_or(i64::MAX / 1000));
-    let Some(read_until) = cursor_take(&deps.store, kept_since, rest, now).await? else { return Ok(()) };
+    // Who never read begins with what Stripe still has.
+    let first = kept_since + TimeDelta::minutes(OVERLAP_MINUTES);
+    let Some(read_until) = cursor_take(&deps.store, first, rest, now).await? else { return Ok(()) };
     if read_until < kept_since {
         tracing::error!(read_until = %types::rfc3339(read_until),
             "events of Stripe are lost: it keeps them for 30 days; compare its balance by hand");

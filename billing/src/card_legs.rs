@@ -221,6 +221,7 @@ mod tests {
             disputed: UsdMicros(disputed),
             steps: 0,
             link: None,
+            created_at: chrono::DateTime::UNIX_EPOCH,
         }
     }
 

@@ -35,7 +35,7 @@ async fn account(
     Path(identifier): Path<String>,
 ) -> Result<Json<Value>, ApiProblem> {
     plane.public_call(&caller)?;
-    Ok(Json(account_view(&plane.billing_account(&identifier).await?)))
+    Ok(Json(account_view(&plane.billing_account(&caller, &identifier).await?)))
 }
 
 #[derive(Deserialize)]
@@ -52,7 +52,7 @@ async fn history(
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<Value>, ApiProblem> {
     plane.public_call(&caller)?;
-    let history = plane.billing_history(&identifier, query.limit.as_deref()).await?;
+    let history = plane.billing_history(&caller, &identifier, query.limit.as_deref()).await?;
     Ok(Json(json!({
         "identifier": history.identifier.to_string(),
         "identifier_type": history.identifier.kind(),
@@ -73,7 +73,7 @@ async fn create_email(
 ) -> Result<Json<Value>, ApiProblem> {
     plane.public_call(&caller)?;
     let request: CreateEmailRequest = body.json()?;
-    let made = plane.billing_email_account(&request.email).await?;
+    let made = plane.billing_email_account(&caller, &request.email).await?;
     Ok(Json(json!({
         "id": made.account.0,
         "org_id": made.account,
@@ -123,17 +123,13 @@ impl CheckoutRequest {
 }
 
 /// `POST /billing/v1/checkouts`: pays credit in by card.
-async fn top_up(
-    State(plane): State<Plane>,
-    Who(caller): Who,
-    body: Body,
-) -> Result<Json<Value>, ApiProblem> {
+async fn top_up(State(plane): State<Plane>, Who(caller): Who, body: Body) -> Result<Json<Value>, ApiProblem> {
     plane.public_call(&caller)?;
     let request: CheckoutRequest = body.json()?;
     let amount = request.amount_usd_micros;
     let amount =
         amount.ok_or_else(|| ApiProblem::new(Code::InvalidAmount, "amount_usd_micros is missing"))?;
-    Ok(checkout_view(&plane.checkout_top_up(&request.buyer(), amount).await?))
+    Ok(checkout_view(&plane.checkout_top_up(&caller, &request.buyer(), amount).await?))
 }
 
 /// `POST /billing/v1/tiers/{tier}/checkout`: buys a tier by card.
@@ -145,7 +141,7 @@ async fn tier_checkout(
 ) -> Result<Json<Value>, ApiProblem> {
     plane.public_call(&caller)?;
     let request: CheckoutRequest = body.json()?;
-    Ok(checkout_view(&plane.checkout_tier(&request.buyer(), &tier).await?))
+    Ok(checkout_view(&plane.checkout_tier(&caller, &request.buyer(), &tier).await?))
 }
 
 /// `POST /billing/v1/email-packs/checkout`: buys e-mail credits by card.
@@ -156,7 +152,7 @@ async fn email_pack(
 ) -> Result<Json<Value>, ApiProblem> {
     plane.public_call(&caller)?;
     let request: CheckoutRequest = body.json()?;
-    Ok(checkout_view(&plane.checkout_email_pack(&request.buyer()).await?))
+    Ok(checkout_view(&plane.checkout_email_pack(&caller, &request.buyer()).await?))
 }
 
 fn checkout_view(checkout: &CheckoutView) -> Json<Value> {
@@ -178,7 +174,8 @@ async fn auto_recharge(
 ) -> Result<Json<Value>, ApiProblem> {
     plane.public_call(&caller)?;
     let request: AutoRechargeRequest = body.json()?;
-    let set = plane.recharge_set(&request.billing_account_id, request.enabled, request.threshold).await?;
+    let wish = (request.enabled, request.threshold);
+    let set = plane.recharge_set(&caller, &request.billing_account_id, wish).await?;
     Ok(Json(json!({
         "billing_account_id": request.billing_account_id,
         "auto_recharge_enabled": set.enabled,

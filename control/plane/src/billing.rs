@@ -9,9 +9,11 @@ use store::recharges::{Recharge, recharge_find};
 use types::{AccountId, Code, Problem, UsdMicros, Wallet};
 
 use crate::Plane;
+use crate::caller::Caller;
 use crate::tiers::down;
 
 pub mod accounts;
+mod checkout_key;
 pub mod checkouts;
 pub mod email;
 pub mod recharge;
@@ -78,12 +80,16 @@ impl Plane {
     ///
     /// # Errors
     /// `BAD_REQUEST` for what is neither a wallet nor an e-mail address, `RESOURCE_NOT_FOUND` for an unknown
-    /// e-mail.
+    /// e-mail, `RATE_LIMITED`.
     ///
     /// # Source
     /// Wire contract 01 section 9.1.
-    pub async fn billing_account(&self, identifier: &str) -> Result<BillingAccount, Problem> {
-        let (identifier, account) = self.identified(identifier).await?;
+    pub async fn billing_account(
+        &self,
+        caller: &Caller,
+        identifier: &str,
+    ) -> Result<BillingAccount, Problem> {
+        let (identifier, account) = self.identified(caller, identifier).await?;
         let store = &self.deps().store;
         let (balances, lease, recharge) = match account {
             Some(id) => (
@@ -118,10 +124,11 @@ impl Plane {
     /// Wire contract 01 section 9.2.
     pub async fn billing_history(
         &self,
+        caller: &Caller,
         identifier: &str,
         limit: Option<&str>,
     ) -> Result<BillingHistory, Problem> {
-        let (identifier, account) = self.identified(identifier).await?;
+        let (identifier, account) = self.identified(caller, identifier).await?;
         let limit = match limit.filter(|text| !text.is_empty()) {
             None => HISTORY_DEFAULT,
             Some(text) => match text.parse::<i64>() {
@@ -138,12 +145,17 @@ impl Plane {
     }
 
     /// The account that an identifier means: none for a wallet that was never seen.
-    async fn identified(&self, text: &str) -> Result<(Identifier, Option<AccountId>), Problem> {
+    async fn identified(
+        &self,
+        caller: &Caller,
+        text: &str,
+    ) -> Result<(Identifier, Option<AccountId>), Problem> {
         let store = &self.deps().store;
         let identifier = identifier_of(text)?;
         let account = match &identifier {
             Identifier::Wallet(wallet) => account_of_wallet_find(store, *wallet).await.map_err(down)?,
             Identifier::Email(email) => {
+                self.mail_call(caller)?;
                 let known = account_of_email_find(store, email.key()).await.map_err(down)?;
                 Some(known.ok_or_else(unknown_email)?.account)
             }

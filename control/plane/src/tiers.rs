@@ -9,9 +9,7 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 use store::accounts::{Lease, PooledUsage, account_of_wallet_find, account_usage, standing_find};
 use store::requests::{Begun, IdempotencyKey};
-use types::{
-    AccountId, Code, Lifecycle, Problem, Tier, UsdMicros, Wallet, lifecycle_dates, rfc3339,
-};
+use types::{AccountId, Code, Lifecycle, Problem, Tier, UsdMicros, Wallet, lifecycle_dates, rfc3339};
 
 use crate::Plane;
 use crate::billing::checkouts::suspended;

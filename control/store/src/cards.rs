@@ -90,6 +90,7 @@ pub struct Checkout {
     pub steps: i32,
     /// The journal of the deposit.
     pub link: Option<Uuid>,
+    pub created_at: DateTime<Utc>,
 }
 
 /// Stores a quote.
@@ -124,7 +125,7 @@ pub async fn checkout_insert(tx: &mut Tx, new: &NewCheckout, now: DateTime<Utc>)
 
 const COLUMNS: &str = "id, product, product_key, amount_micros, price_micros, livemode, wallet, account_id,
   session_id, payment_intent, paid_at, facts_revision, posted_revision, deposited, refunded_micros,
-  disputed_micros, steps, link";
+  disputed_micros, steps, link, created_at";
 
 /// # Errors
 /// `Db`, `Corrupt`.
@@ -315,5 +316,6 @@ fn read(row: &PgRow) -> Result<Checkout, StoreError> {
         disputed: UsdMicros(row.try_get("disputed_micros").during(DURING)?),
         steps: row.try_get("steps").during(DURING)?,
         link: row.try_get("link").during(DURING)?,
+        created_at: row.try_get("created_at").during(DURING)?,
     })
 }

@@ -43,7 +43,8 @@ pub struct NewEvent<'a> {
     pub body: &'a [u8],
 }
 
-/// Stores an event, or counts one more delivery of it. `true` when it is new.
+/// Stores an event, or counts one more delivery of it; what the reconciler reads again is no delivery. `true`
+/// when it is new.
 ///
 /// # Errors
 /// `Db` only.
@@ -57,8 +58,8 @@ pub async fn event_store(
     let row = sqlx::query(
         "insert into stripe_events as e (id, type, livemode, said_at, body, via, state, received_at)
          values ($1, $2, $3, $4, $5, $6, 'pending', $7)
-         on conflict (id) do update set deliveries = e.deliveries + 1
-         returning deliveries = 1 as fresh",
+         on conflict (id) do update set deliveries = e.deliveries + 1 where excluded.via = 'webhook'
+         returning xmax = 0 as fresh",
     )
     .bind(event.id)
     .bind(event.kind)
@@ -67,10 +68,10 @@ pub async fn event_store(
     .bind(event.body)
     .bind(via.as_str())
     .bind(now)
-    .fetch_one(store.pool())
+    .fetch_optional(store.pool())
     .await
     .during(DURING)?;
-    row.try_get("fresh").during(DURING)
+    row.map_or(Ok(false), |row| row.try_get("fresh")).during(DURING)
 }
 
 /// Events that nobody has handled yet, oldest first.

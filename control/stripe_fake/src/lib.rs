@@ -163,6 +163,12 @@ impl StripeFake {
         self.shared.state().held = Some(VecDeque::new());
     }
 
+    /// Keeps deliveries back, and lists no events from now on: nobody hears of anything but from the test.
+    pub fn go_silent(&self) {
+        let mut state = self.shared.state();
+        (state.held, state.unlisted) = (Some(VecDeque::new()), true);
+    }
+
     /// The bodies that were kept back, oldest first; later ones are delivered again.
     pub fn take_held(&self) -> Vec<String> {
         self.shared.state().held.take().unwrap_or_default().into()

@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub faults: VecDeque<Fault>,
     /// Deliveries that are kept back; none when they go out.
     pub held: Option<VecDeque<String>>,
+    /// Events are not listed.
+    pub unlisted: bool,
     /// Saved cards are declined.
     pub decline: bool,
 }

@@ -72,7 +72,8 @@ async fn list_events(
         let kinds: Vec<&String> =
             query.iter().filter(|(name, _)| name.starts_with("types[")).map(|(_, kind)| kind).collect();
         let wanted = |event: &&Value| {
-            event["created"].as_i64() >= Some(since)
+            !state.unlisted
+                && event["created"].as_i64() >= Some(since)
                 && (kinds.is_empty() || kinds.iter().any(|kind| event["type"] == kind.as_str()))
         };
         let mut events: Vec<&Value> = state.events.iter().rev().filter(wanted).collect();

@@ -20,7 +20,7 @@ async fn a_session_is_one_deposit_however_often_and_by_whichever_event_it_is_tol
     let database = shop.lab.database().await;
     let wallet = Wallet::random();
     let started = shop.top_up(&wallet, 5_000_000).await;
-    shop.stripe.hold();
+    shop.stripe.go_silent();
     shop.stripe.pay(&started.session);
     let body = shop.stripe.take_held().remove(0);
     let event: Value = serde_json::from_str(&body).unwrap();
@@ -178,7 +178,7 @@ async fn a_dispute_takes_what_was_bought_and_a_win_gives_it_back_in_any_order() 
         let body = json!({ "wallet": wallet.address() });
         let tier = shop.start("/billing/v1/tiers/hobby/checkout", body.clone()).await;
         let pack = shop.start("/billing/v1/email-packs/checkout", body).await;
-        shop.stripe.hold();
+        shop.stripe.go_silent();
         for started in [&tier, &pack] {
             shop.stripe.pay(&started.session);
             let dispute = shop.stripe.dispute(&started.session, 500);

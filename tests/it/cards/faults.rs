@@ -32,6 +32,51 @@ async fn a_stripe_that_fails_or_loses_answers_makes_one_session_or_an_honest_ref
     shop.lab.assert_books_agree();
 }
 
+// C10: a repeat under one key, at once and after answers were lost, is one session; another request is refused.
+#[tokio::test]
+async fn a_checkout_under_one_key_is_one_session_however_often_it_is_asked_for() {
+    let shop = Shop::open().await;
+    let database = shop.lab.database().await;
+    let wallet = Wallet::random();
+    let ask = async |key: &str, path: &str, micros: i64| {
+        let body = json!({ "wallet": wallet.address(), "amount_usd_micros": micros });
+        let request = shop.lab.http.post(shop.lab.url(path)).json(&body);
+        shop.lab.send(request.header("idempotency-key", key)).await
+    };
+    const TOP_UP: &str = "/billing/v1/checkouts";
+    shop.stripe.fail_next([Fault::LostAnswer; 4]);
+    let lost = ask("k", TOP_UP, 5_000_000).await;
+    assert_eq!(lost.status, 503, "{lost:?}");
+    let answers = futures::future::join_all((0..12).map(|_| ask("k", TOP_UP, 5_000_000))).await;
+    assert!(answers.iter().all(|a| a.status == 200 && a.body == answers[0].body), "{answers:?}");
+    assert_eq!(shop.stripe.counts().0, 1);
+    for other in
+        [ask("k", TOP_UP, 6_000_000).await, ask("k", "/billing/v1/email-packs/checkout", 5_000_000).await]
+    {
+        assert_eq!((other.status, &other.body["code"]), (409, &json!("IDEMPOTENCY_KEY_REUSED")), "{other:?}");
+    }
+    let second = ask("l", TOP_UP, 5_000_000).await;
+    assert_ne!(second.body["topup_id"], answers[0].body["topup_id"]);
+    let session = shop.stripe.session_of(answers[0].body["topup_id"].as_str().unwrap()).unwrap();
+    shop.stripe.pay(&session);
+    shop.until(&wallet.address(), 5_000_000).await;
+    assert_eq!(ask("k", TOP_UP, 5_000_000).await.body, answers[0].body, "after it was paid, too");
+
+    // A day later Stripe has forgotten the key: a second session for one quote would be money for nothing.
+    sqlx::query("update card_checkouts set created_at = created_at - interval '1 day'")
+        .execute(&database)
+        .await
+        .unwrap();
+    sqlx::query("update idempotency_keys set expires_at = now() - interval '1 minute'")
+        .execute(&database)
+        .await
+        .unwrap();
+    let late = ask("k", TOP_UP, 5_000_000).await;
+    assert_eq!((late.status, &late.body["code"]), (409, &json!("IDEMPOTENCY_KEY_REUSED")), "{late:?}");
+    assert_eq!(shop.stripe.counts().0, 2);
+    shop.lab.assert_books_agree();
+}
+
 // C04: webhooks that never came are found by asking.
 #[tokio::test]
 async fn what_no_webhook_told_is_found_by_the_reconciler() {

@@ -7,6 +7,8 @@ const IDENTIFIER: Param =
 
 const WALLET: Param = Param::body("wallet", Kind::Text, "Who pays; goes before email when both are there.");
 const EMAIL: Param = Param::body("email", Kind::Text, "Who pays, known by an address.");
+const REPEAT: Param =
+    Param::header("Idempotency-Key", Kind::Text, "The same key and request get the same checkout again.");
 const CHECKOUT: &[Field] = &[has("checkout_url", Kind::Text), has("topup_id", Kind::Text)];
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -85,6 +87,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             WALLET,
             EMAIL,
             Param::body("amount_usd_micros", Kind::Integer, "Whole cents, from 500000 on.").required(),
+            REPEAT,
         ],
         answer: CHECKOUT,
         summary: "Pay credit in by card.",
@@ -100,6 +103,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::path("tier", Kind::OneOf(&["prototype", "hobby", "team"]), "The tier to buy."),
             WALLET,
             EMAIL,
+            REPEAT,
         ],
         answer: CHECKOUT,
         summary: "Buy a tier by card.",
@@ -112,7 +116,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         id: "billing.email_pack",
         path: "/billing/v1/email-packs/checkout",
-        params: &[WALLET, EMAIL],
+        params: &[WALLET, EMAIL, REPEAT],
         answer: CHECKOUT,
         summary: "Buy 10,000 e-mail credits by card.",
         doc: "$5. The card is kept for recharging.",
@@ -134,7 +138,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ],
         answer: &[has("auto_recharge_enabled", Kind::Boolean), has("auto_recharge_threshold", Kind::Integer)],
         summary: "Buy e-mail packs whenever few credits are left.",
-        doc: "Charges the card that bought a pack. Three failures in a row switch it off.",
+        auth: Auth::Wallet,
+        doc: "A wallet of the account signs. Charges the card that bought a pack. Three failures in a row \
+              switch it off.",
         cli: Some(&["billing", "auto-recharge"]),
         mcp: Some("set_auto_recharge"),
         ..Operation::CHANGE

@@ -104,7 +104,7 @@ pub async fn run(command: Billing, context: &Context) -> Outcome {
             if let Some(threshold) = threshold {
                 body["threshold"] = threshold.into();
             }
-            client.call(Call::new("billing.auto_recharge").json(body)).await
+            context.client()?.call(Call::new("billing.auto_recharge").json(body).wallet()).await
         }
     }
 }

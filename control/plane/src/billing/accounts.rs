@@ -2,7 +2,8 @@
 
 use store::StoreError;
 use store::accounts::{
-    EmailAccount, LinkVoice, Linked, account_of_email_ensure, account_of_email_find, wallet_link,
+    EmailAccount, LinkVoice, Linked, account_find, account_of_email_ensure, account_of_email_find,
+    account_of_wallet_find, wallet_link,
 };
 use store::ledger::{Currency, balances_of_owner};
 use types::{AccountId, Code, Problem, Wallet};
@@ -35,12 +36,17 @@ impl Plane {
     /// The account of an e-mail address; opened at first sight, the same one ever after.
     ///
     /// # Errors
-    /// `BAD_EMAIL`.
+    /// `BAD_EMAIL`, `RATE_LIMITED`.
     ///
     /// # Source
     /// Wire contract 01 section 9.3.
-    pub async fn billing_email_account(&self, email: &str) -> Result<EmailAccountView, Problem> {
+    pub async fn billing_email_account(
+        &self,
+        caller: &Caller,
+        email: &str,
+    ) -> Result<EmailAccountView, Problem> {
         let email = Email::parse(email)?;
+        self.mail_call(caller)?;
         let deps = self.deps();
         let fresh = AccountId::new(&*deps.entropy);
         let names = (email.key(), email.shown());
@@ -105,9 +111,25 @@ impl Plane {
         Ok(LinkView { account, wallet, linked, missing })
     }
 
+    /// The account of that id, which the caller's wallet speaks for.
+    pub(super) async fn account_of_member(&self, caller: &Caller, id: &str) -> Result<AccountId, Problem> {
+        const HINT: &str = "Sign with a wallet of the account; one without wallets links its first by: run402 \
+                            billing link-wallet <account> <wallet>";
+        let asked = account_id(id)?;
+        let signer = self.wallet(caller).await.map_err(|problem| problem.hint(HINT))?;
+        let store = &self.deps().store;
+        let known = account_find(store, asked).await.map_err(down)?;
+        let known = known.ok_or_else(unknown_account)?;
+        if account_of_wallet_find(store, signer).await.map_err(down)? == Some(known.id) {
+            return Ok(known.id);
+        }
+        Err(Problem::new(Code::Forbidden, "this wallet does not speak for the account").hint(HINT))
+    }
+
     /// The account of a wallet or an e-mail, for buying.
-    pub(super) async fn email_account(&self, email: &str) -> Result<EmailAccount, Problem> {
+    pub(super) async fn email_account(&self, caller: &Caller, email: &str) -> Result<EmailAccount, Problem> {
         let email = Email::parse(email)?;
+        self.mail_call(caller)?;
         let known = account_of_email_find(&self.deps().store, email.key()).await.map_err(down)?;
         known.ok_or_else(super::unknown_email)
     }

@@ -6,10 +6,12 @@ use billing::card_legs::EMAIL_PACK_PRICE;
 use billing::stripe::event::CENT;
 use billing::stripe::{CardError, Cards, SessionAsked};
 use store::accounts::{account_of_wallet_find, standing_find};
-use store::cards::{CardBuyer, CardProduct, NewCheckout, card_session_bind, checkout_insert};
+use store::cards::{CardBuyer, CardProduct, NewCheckout, card_session_bind, checkout_find, checkout_insert};
 use types::{CheckoutId, Code, Problem, Tier, UsdMicros, Wallet, kill_point};
 
+use super::checkout_key::{CheckoutKey, repeatable};
 use crate::Plane;
+use crate::caller::Caller;
 use crate::tiers::down;
 
 /// What cards can be charged at all: Stripe's own floor for dollars.
@@ -39,21 +41,26 @@ struct Sale {
 }
 
 /// A buyer that was found.
-struct Found {
+pub(super) struct Found {
     buyer: CardBuyer,
-    wallet: Option<Wallet>,
-    email: Option<String>,
+    pub wallet: Option<Wallet>,
+    pub email: Option<String>,
 }
 
 impl Plane {
-    /// Starts a top-up.
+    /// Starts a top-up. Under an `Idempotency-Key` the same request is the same checkout.
     ///
     /// # Errors
-    /// `INVALID_AMOUNT`, `BAD_REQUEST`, `STRIPE_NOT_CONFIGURED`, `CARD_UNAVAILABLE`.
+    /// `INVALID_AMOUNT`, `BAD_REQUEST`, `STRIPE_NOT_CONFIGURED`, `CARD_UNAVAILABLE`, `IDEMPOTENCY_KEY_REUSED`.
     ///
     /// # Source
     /// Wire contract 01 section 9.5.
-    pub async fn checkout_top_up(&self, buyer: &Buyer, amount: i64) -> Result<CheckoutView, Problem> {
+    pub async fn checkout_top_up(
+        &self,
+        caller: &Caller,
+        buyer: &Buyer,
+        amount: i64,
+    ) -> Result<CheckoutView, Problem> {
         let fits = (CHARGE_MIN.0..=TOP_UP_MAX.0).contains(&amount) && amount % CENT == 0;
         if !fits {
             return Err(Problem::new(
@@ -67,7 +74,7 @@ impl Plane {
         let price = UsdMicros(amount);
         let name = format!("Run402 credit, {}", price.dollars());
         let sale = Sale { product: CardProduct::TopUp, product_key: String::new(), price, name };
-        self.checkout(buyer, sale).await
+        self.checkout(caller, buyer, sale).await
     }
 
     /// Starts the purchase of a tier: what it does to the lease is decided when the money arrives.
@@ -77,7 +84,12 @@ impl Plane {
     ///
     /// # Source
     /// Wire contract 01 section 9.6.
-    pub async fn checkout_tier(&self, buyer: &Buyer, tier: &str) -> Result<CheckoutView, Problem> {
+    pub async fn checkout_tier(
+        &self,
+        caller: &Caller,
+        buyer: &Buyer,
+        tier: &str,
+    ) -> Result<CheckoutView, Problem> {
         let tier: Tier = tier.parse().map_err(|_| {
             Problem::new(Code::UnknownTier, format!("Unknown tier: {tier}")).detail("tier", tier)
         })?;
@@ -91,7 +103,7 @@ impl Plane {
         if !self.cards()?.livemode && !offer.takes_test_money() {
             return Err(Problem::new(Code::CardTestMode, "test cards do not buy what costs cash"));
         }
-        self.checkout(buyer, sale).await
+        self.checkout(caller, buyer, sale).await
     }
 
     /// Starts the purchase of an e-mail pack.
@@ -101,7 +113,7 @@ impl Plane {
     ///
     /// # Source
     /// Wire contract 01 section 9.7.
-    pub async fn checkout_email_pack(&self, buyer: &Buyer) -> Result<CheckoutView, Problem> {
+    pub async fn checkout_email_pack(&self, caller: &Caller, buyer: &Buyer) -> Result<CheckoutView, Problem> {
         if !self.cards()?.livemode && !self.deps().prices.test_money_only() {
             return Err(Problem::new(Code::CardTestMode, "test cards do not buy what costs cash"));
         }
@@ -111,7 +123,7 @@ impl Plane {
             price: EMAIL_PACK_PRICE,
             name: "Run402 e-mail pack, 10,000 credits".to_owned(),
         };
-        self.checkout(buyer, sale).await
+        self.checkout(caller, buyer, sale).await
     }
 
     pub(super) fn cards(&self) -> Result<&Cards, Problem> {
@@ -121,13 +133,18 @@ impl Plane {
         })
     }
 
-    async fn checkout(&self, buyer: &Buyer, sale: Sale) -> Result<CheckoutView, Problem> {
+    async fn checkout(&self, caller: &Caller, buyer: &Buyer, sale: Sale) -> Result<CheckoutView, Problem> {
         let cards = self.cards()?;
-        let found = self.buyer(buyer).await?;
+        let found = self.buyer(caller, buyer).await?;
+        let key = match self.checkout_key(caller, &found).await? {
+            None => None,
+            Some(CheckoutKey::Done(view)) => return Ok(view),
+            Some(CheckoutKey::Named(key)) => Some(key),
+        };
         self.may_buy(&found, &sale).await?;
         let deps = self.deps();
         let new = NewCheckout {
-            id: CheckoutId::new(&*deps.entropy),
+            id: key.as_ref().map_or_else(|| CheckoutId::new(&*deps.entropy), |key| key.id),
             product: sale.product,
             product_key: sale.product_key,
             amount: chargeable(sale.price),
@@ -137,9 +154,7 @@ impl Plane {
             wallet: found.wallet,
             off_session: false,
         };
-        let mut tx = deps.store.begin().await.map_err(down)?;
-        checkout_insert(&mut tx, &new, self.now()).await.map_err(down)?;
-        tx.commit().await.map_err(down)?;
+        let amount = self.quoted(&new).await?;
         kill_point!("card.quoted");
         let (success_url, cancel_url) = (
             format!("{}/?checkout=paid", self.public_url()),
@@ -147,7 +162,7 @@ impl Plane {
         );
         let asked = SessionAsked {
             id: new.id,
-            amount: new.amount,
+            amount,
             name: &sale.name,
             email: found.email.as_deref(),
             success_url: &success_url,
@@ -158,10 +173,32 @@ impl Plane {
         kill_point!("card.session.made");
         let intent = session.payment_intent.as_deref();
         card_session_bind(&deps.store, new.id, &session.id, intent).await.map_err(down)?;
-        Ok(CheckoutView { id: new.id, url: session.url })
+        let view = CheckoutView { id: new.id, url: session.url };
+        if let Some(key) = key {
+            self.checkout_remember(&key, &view).await?;
+        }
+        Ok(view)
     }
 
-    async fn buyer(&self, buyer: &Buyer) -> Result<Found, Problem> {
+    /// Stores a quote, or finds the one that the same request stored before: its amount.
+    async fn quoted(&self, new: &NewCheckout) -> Result<UsdMicros, Problem> {
+        let deps = self.deps();
+        // Stripe's time, which a lab's moved clock is not: sessions and keys end by it.
+        let now = deps.wall.now();
+        let mut tx = deps.store.begin().await.map_err(down)?;
+        match checkout_insert(&mut tx, new, now).await {
+            Ok(()) => tx.commit().await.map_err(down)?,
+            Err(e) if e.constraint() == Some("card_checkouts_pkey") => {
+                drop(tx);
+                let before = checkout_find(&deps.store, new.id).await.map_err(down)?;
+                return before.map_or(Ok(new.amount), |before| repeatable(&before, new, now));
+            }
+            Err(e) => return Err(down(e)),
+        }
+        Ok(new.amount)
+    }
+
+    async fn buyer(&self, caller: &Caller, buyer: &Buyer) -> Result<Found, Problem> {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         match (given(&buyer.wallet), given(&buyer.email)) {
             (Some(text), _) => {
@@ -173,7 +210,7 @@ impl Plane {
                 Ok(Found { buyer, wallet: Some(wallet), email: None })
             }
             (None, Some(email)) => {
-                let known = self.email_account(&email).await?;
+                let known = self.email_account(caller, &email).await?;
                 let buyer = CardBuyer::Account(known.account);
                 Ok(Found { buyer, wallet: None, email: Some(known.email) })
             }

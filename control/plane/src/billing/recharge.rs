@@ -4,30 +4,33 @@ use store::StoreError;
 use store::recharges::{Recharge, recharge_card_save, recharge_card_wanted, recharge_set};
 use types::{Code, Problem};
 
-use super::accounts::{account_id, unknown_account};
+use super::accounts::unknown_account;
 use super::checkouts::card_problem;
 use crate::Plane;
+use crate::caller::Caller;
 use crate::tiers::down;
 
 /// Above this a threshold is more likely a slip than a wish.
 const THRESHOLD_MAX: i64 = 1_000_000;
 
 impl Plane {
-    /// Stores the wish. Switching it on again after it was switched off by failures starts anew.
+    /// Stores the wish. Switching it on again after it was switched off by failures starts anew. It spends what
+    /// is another's unless the account itself asks, so a wallet of the account signs.
     ///
     /// # Errors
-    /// `RESOURCE_NOT_FOUND`, `BAD_REQUEST` for a threshold out of 0 to 1,000,000, `STRIPE_NOT_CONFIGURED`;
+    /// `AUTHENTICATION_REQUIRED` unsigned, `FORBIDDEN` for another's wallet, `RESOURCE_NOT_FOUND`,
+    /// `BAD_REQUEST` for a threshold out of 0 to 1,000,000, `STRIPE_NOT_CONFIGURED`;
     /// `NO_SAVED_CARD` when it is switched on and no card of the account was kept.
     ///
     /// # Source
     /// Wire contract 01 section 9.8.
     pub async fn recharge_set(
         &self,
+        caller: &Caller,
         id: &str,
-        enabled: bool,
-        threshold: Option<i64>,
+        (enabled, threshold): (bool, Option<i64>),
     ) -> Result<Recharge, Problem> {
-        let account = account_id(id)?;
+        let account = self.account_of_member(caller, id).await?;
         if threshold.is_some_and(|t| !(0..=THRESHOLD_MAX).contains(&t)) {
             return Err(Problem::new(Code::BadRequest, "threshold is not a number of credits, 0 to 1000000"));
         }
