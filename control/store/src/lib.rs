@@ -32,6 +32,7 @@ pub mod requests;
 mod secrets;
 pub mod sightings;
 pub mod stalls;
+pub mod stripe_balance;
 pub mod stripe_events;
 pub mod subdomains;
 mod tx;
