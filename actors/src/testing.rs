@@ -135,6 +135,7 @@ impl World {
             master_key,
             chains: Chains([(NETWORK, chain)].into_iter().collect()),
             blobs: Arc::new(blobs::S3Blobs::new("http://127.0.0.1:1", "none", "none", "none", "none")),
+            cards: None,
             prices: billing::PriceTable::lab(),
             hosts: sites::Hosts::new("http", "localhost", None),
             actors: OnceLock::new(),

@@ -60,7 +60,7 @@ async fn buy(
 
     let mut tx = deps.store.fenced(&state.fence).await?;
     let legs = grant.legs();
-    let told = Told::Now(asked.wallet, &deps.prices);
+    let told = Told::Now(Some(asked.wallet), &deps.prices);
     let answer = match grant.write(&mut tx, &legs, &told, now).await {
         Ok(answer) => answer,
         Err(LedgerError::Overdraft { .. }) => {

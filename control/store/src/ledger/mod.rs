@@ -17,6 +17,7 @@
 
 mod accounts;
 mod audit;
+mod audit_cards;
 mod decide;
 mod hold;
 mod ids;
