@@ -7,7 +7,7 @@ use plane::Plane;
 use plane::billing::{BillingAccount, Entry};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use types::rfc3339;
+use types::{Code, rfc3339};
 
 use crate::app::AppState;
 use crate::extract::Who;
@@ -36,9 +36,10 @@ async fn account(
 struct HistoryQuery {
     /// Text, so that a bad one is answered like every other bad request.
     limit: Option<String>,
+    after: Option<String>,
 }
 
-/// `GET /billing/v1/accounts/{identifier}/history?limit=`: its entries, newest first.
+/// `GET /billing/v1/accounts/{identifier}/history?limit=&after=`: its entries, newest first.
 async fn history(
     State(plane): State<Plane>,
     Who(caller): Who,
@@ -46,12 +47,26 @@ async fn history(
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<Value>, ApiProblem> {
     plane.public_call(&caller)?;
-    let history = plane.billing_history(&identifier, query.limit.as_deref()).await?;
+    let after = query.after.as_deref().filter(|text| !text.is_empty()).map(entry_id).transpose()?;
+    let history = plane.billing_history(&identifier, query.limit.as_deref(), after).await?;
+    let next = history.entries.last().filter(|_| history.has_more).map(|entry| entry_name(entry.id));
     Ok(Json(json!({
         "identifier": history.wallet,
         "identifier_type": "wallet",
         "entries": history.entries.iter().map(entry_view).collect::<Vec<_>>(),
+        "has_more": history.has_more,
+        "next_cursor": next,
     })))
+}
+
+fn entry_name(id: i64) -> String {
+    format!("led_{id}")
+}
+
+/// An entry's number from its name. The cursor is an entry's name, so any entry can be gone on from.
+fn entry_id(text: &str) -> Result<i64, ApiProblem> {
+    let id = text.strip_prefix("led_").and_then(|number| number.parse::<i64>().ok());
+    id.filter(|id| *id > 0).ok_or_else(|| ApiProblem::new(Code::BadRequest, "after is not a next_cursor"))
 }
 
 fn account_view(account: &BillingAccount) -> Value {
@@ -78,7 +93,7 @@ fn entry_view(entry: &Entry) -> Value {
     }
     let reference = entry.reference.as_ref();
     json!({
-        "id": format!("led_{}", entry.id),
+        "id": entry_name(entry.id),
         "direction": entry.direction.as_str(),
         "kind": entry.reason,
         "amount_usd_micros": entry.amount,

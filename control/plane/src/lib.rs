@@ -23,6 +23,7 @@ pub mod release;
 pub mod sql;
 pub mod status;
 pub mod subdomain;
+pub mod suspense;
 pub mod tiers;
 
 use std::sync::Arc;

@@ -31,6 +31,7 @@ mod secrets;
 pub mod sightings;
 pub mod stalls;
 pub mod subdomains;
+pub mod suspense;
 mod tx;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [(i64, &str, &str); 15] = migrations![
+const MIGRATIONS: [(i64, &str, &str); 16] = migrations![
     1 "0001_ownership",
     2 "0002_accounts",
     3 "0003_ledger",
@@ -29,6 +29,7 @@ const MIGRATIONS: [(i64, &str, &str); 15] = migrations![
     32 "0032_api_calls",
     40 "0040_facilitator",
     41 "0041_payment_identifiers",
+    50 "0050_suspense_resolutions",
 ];
 
 impl Store {

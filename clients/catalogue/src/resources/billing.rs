@@ -30,12 +30,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/billing/v1/accounts/{identifier}/history",
         params: &[
             IDENTIFIER,
-            Param::query("limit", Kind::Integer, "How many entries, 20 unless told, at most 200."),
+            Param::query("limit", Kind::Integer, "How many entries, 50 unless told, at most 200."),
+            Param::query("after", Kind::Text, "The next_cursor of the page before: older entries follow."),
         ],
         answer: &[
             has("identifier", Kind::Text),
             has("identifier_type", Kind::OneOf(&["wallet", "email"])),
             has("entries", Kind::List),
+            has("has_more", Kind::Boolean),
+            may("next_cursor", Kind::Text),
         ],
         summary: "Show an account's movements.",
         doc: "Credits and debits, the newest first, each with the balance after it.",

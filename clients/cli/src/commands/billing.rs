@@ -21,6 +21,9 @@ pub enum Billing {
         /// How many.
         #[arg(long, default_value_t = HISTORY_LIMIT)]
         limit: u32,
+        /// The next_cursor of the page before.
+        #[arg(long)]
+        after: Option<String>,
     },
 }
 
@@ -31,10 +34,10 @@ pub async fn run(command: Billing, context: &Context) -> Outcome {
             let account = account_or_wallet(account, context)?;
             client.call(Call::new("billing.balance").path("identifier", account)).await
         }
-        Billing::History { account, limit } => {
+        Billing::History { account, limit, after } => {
             let account = account_or_wallet(account, context)?;
             let call = Call::new("billing.history").path("identifier", account).query("limit", limit);
-            client.call(call).await
+            client.call(call.query_some("after", after)).await
         }
     }
 }
