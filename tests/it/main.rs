@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod budgets;
 mod content;
 mod crash;
 mod deploys;
 mod facilitator;
+mod finance;
 mod fuzz;
 mod history;
 mod hosting;

@@ -2,11 +2,13 @@
 
 mod admin;
 mod billing;
+mod budgets;
 mod content;
 mod deploy;
 mod docs;
 mod facilitator;
 mod faucet;
+mod finance;
 mod lab;
 mod payments;
 mod projects;
@@ -24,11 +26,13 @@ pub(crate) fn all() -> Router<AppState> {
     Router::new()
         .merge(admin::routes())
         .merge(billing::routes())
+        .merge(budgets::routes())
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())
         .merge(facilitator::routes())
         .merge(faucet::routes())
+        .merge(finance::routes())
         .merge(lab::routes())
         .merge(payments::routes())
         .merge(projects::routes())

@@ -7,10 +7,12 @@
 
 pub mod billing;
 pub mod books;
+pub mod budgets;
 pub mod caller;
 pub mod content;
 pub mod deploy;
 pub mod faucet;
+pub mod finance;
 pub mod host;
 pub mod keys;
 pub mod lab;

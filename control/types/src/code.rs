@@ -44,6 +44,7 @@ codes! {
     UnknownTier, "UNKNOWN_TIER", 400, "validation", false, "edit_request", "Choose prototype, hobby or team.";
     TierDowngradeNotAllowed, "TIER_DOWNGRADE_NOT_ALLOWED", 409, "payment", false, "check_usage", "Reduce usage below the lower tier's limits, or wait for the lease to end.";
     SuspenseNotResolvable, "SUSPENSE_NOT_RESOLVABLE", 409, "payment", false, "edit_request", "List what is in suspense again: only final money that no payment claims can be resolved, and only once; see details.reason.";
+    BudgetExceeded, "BUDGET_EXCEEDED", 403, "payment", false, "check_usage", "Ask the account's owner to raise the budget (run402 billing budget set), or wait until resets_at.";
     FaucetDisabled, "FAUCET_DISABLED", 503, "payment", false, "submit_payment", "This server has no faucet; fund the wallet elsewhere.";
     // Lifecycle and limits.
     ProjectPastDue, "PROJECT_PAST_DUE", 403, "lifecycle", false, "renew_tier", "Renew the tier.";

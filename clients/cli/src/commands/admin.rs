@@ -6,11 +6,29 @@ use serde_json::{Value, json};
 use super::Outcome;
 use crate::context::Context;
 
+/// How far back reports look unless told.
+pub(super) const WINDOW: &str = "30d";
+
 #[derive(Debug, clap::Subcommand)]
 pub enum Admin {
     /// Money that no payment explains.
     #[command(subcommand)]
     Suspense(Suspense),
+    /// What the ledger says about the platform.
+    #[command(subcommand)]
+    Finance(Finance),
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Finance {
+    /// Profit and loss, and where all accounts stand.
+    Platform {
+        /// 24h, 7d, 30d or 90d.
+        #[arg(long, default_value = WINDOW)]
+        window: String,
+    },
+    /// What is credited and not final, by level.
+    Exposure,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -46,6 +64,13 @@ pub async fn run(command: Admin, context: &Context) -> Outcome {
             let call = Call::new("admin.suspense.list").query_some("after", after);
             context.client()?.call(meant(call.query_some("limit", limit))).await
         }
+        Admin::Finance(Finance::Platform { window }) => {
+            let call = Call::new("admin.finance.platform").query("window", window);
+            context.client()?.call(meant(call)).await
+        }
+        Admin::Finance(Finance::Exposure) => {
+            context.client()?.call(meant(Call::new("admin.finance.exposure"))).await
+        }
         Admin::Suspense(Suspense::Resolve { sighting, to, returned_tx, note }) => {
             let mut body = json!({ "sighting": sighting, "note": note });
             let (name, value) = destination(to, returned_tx)?;
@@ -55,7 +80,8 @@ pub async fn run(command: Admin, context: &Context) -> Outcome {
     }
 }
 
-fn meant(call: Call<'_>) -> Call<'_> {
+/// An operator who means it.
+pub(super) fn meant(call: Call<'_>) -> Call<'_> {
     call.header("X-Admin-Mode", 1).wallet()
 }
 

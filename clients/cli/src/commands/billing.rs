@@ -1,6 +1,7 @@
 //! `run402 billing`.
 
 use client::{Call, LocalError};
+use serde_json::json;
 
 use super::Outcome;
 use crate::context::Context;
@@ -25,11 +26,49 @@ pub enum Billing {
         #[arg(long)]
         after: Option<String>,
     },
+    /// What the account's wallets may spend of its credit in a day.
+    #[command(subcommand)]
+    Budget(Budget),
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Budget {
+    /// List them, with what was spent today.
+    List,
+    /// Limit what may be spent in a day.
+    Set {
+        /// Count this wallet's debits only.
+        #[arg(long)]
+        wallet: Option<String>,
+        /// Count debits for this project only.
+        #[arg(long)]
+        project: Option<String>,
+        /// In millionths of a dollar.
+        #[arg(long, value_name = "MICROS", required_unless_present = "none")]
+        limit_usd_micros: Option<u64>,
+        /// Take the budget away.
+        #[arg(long, conflicts_with = "limit_usd_micros")]
+        none: bool,
+    },
+}
+
+async fn budget(command: Budget, context: &Context) -> Outcome {
+    let call = match command {
+        Budget::List => Call::new("billing.budgets.list"),
+        Budget::Set { wallet, project, limit_usd_micros, none: _ } => {
+            let body = json!({
+                "wallet": wallet, "project_id": project, "limit_usd_micros": limit_usd_micros,
+            });
+            Call::new("billing.budgets.set").json(body)
+        }
+    };
+    context.client()?.call(call.wallet()).await
 }
 
 pub async fn run(command: Billing, context: &Context) -> Outcome {
     let client = context.public()?;
     match command {
+        Billing::Budget(command) => budget(command, context).await,
         Billing::Balance { account } => {
             let account = account_or_wallet(account, context)?;
             client.call(Call::new("billing.balance").path("identifier", account)).await
