@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod billing;
 mod budgets;
+mod cards;
 mod content;
 mod crash;
 mod deploys;

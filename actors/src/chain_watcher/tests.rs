@@ -6,7 +6,7 @@ use chain::lane::{Slot, erc20_transfer, sign};
 use chain::rpc::{ChainRpc, Fees};
 use chain::x402::wire::Authorization;
 use store::ledger::{AccountRef, Currency, post};
-use store::payments::PaymentState;
+use store::payments::{Failure, Move, PaymentState, payment_moved};
 use store::sightings::{CursorMove, blocks_rewound, cursor_moved};
 use store::suspense::{Decided, Resolution, resolution_append, suspended_locked};
 use store::{Claimed, StoreError};
@@ -188,6 +188,35 @@ async fn money_without_a_payment_is_in_suspense_while_it_is_on_the_chain() {
     };
     assert!(eventually(cleared).await, "{:?} {:?}", suspense().await, world.payment(payment.id).await);
     assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros::ZERO);
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
+// A12. Goal: a payment that was judged and answered as failed is never credited afterwards; its money, if it is on
+// the chain all the same, stays on suspense for an operator. Method: judge it while its money lies there, then
+// order the credit.
+#[tokio::test]
+async fn a_payment_that_was_judged_to_have_failed_is_not_credited_though_its_money_is_there() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let paid = settled_by_a_stranger(&world, UsdMicros(7)).await;
+    node.tick().await;
+    let payment = world.accept(&key(1), paid).await;
+    let failure =
+        Failure { code: "insufficient_funds".to_owned(), message: "ordered by the test".to_owned() };
+    let judged = Move { from: PaymentState::Verified, to: PaymentState::Failed, failure: Some(&failure) };
+    let mut tx = world.store.begin().await.unwrap();
+    payment_moved(&mut tx, payment.id, judged, world.now()).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let order = lease::Request::Credit { payment: payment.id };
+    let answer = node.actors().lease.call(payment.account, order, Duration::from_secs(20)).await.unwrap_err();
+    assert_eq!(answer.into_problem().code, Code::PaymentPending);
+    let row = world.payment(payment.id).await;
+    assert_eq!((row.state, row.credits), (PaymentState::Failed, 0));
+    assert_eq!(world.balance(AccountRef::suspense(NETWORK)).await, UsdMicros(PRICE.0 + 7));
     world.check_books().await;
     node.stop().await;
     world.stop().await;

@@ -44,7 +44,7 @@ pub(super) async fn on_credit(
     let legs = legs_of(&mut tx, &payment, &seen, &grant, &again).await?;
     let told = match &again {
         Some(again) => Told::Before(&again.response),
-        None => Told::Now(payment.key.payer, &deps.prices),
+        None => Told::Now(Some(payment.key.payer), &deps.prices),
     };
     let now = deps.clock.now();
     let response = grant.write(&mut tx, &legs, &told, now).await.map_err(refused)?;

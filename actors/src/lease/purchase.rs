@@ -76,7 +76,7 @@ async fn buy(
         return if covered { Err(exceeded(&spend, scope, (limit, spent))) } else { Ok(None) };
     }
     let legs = grant.legs();
-    let told = Told::Now(asked.wallet, &deps.prices);
+    let told = Told::Now(Some(asked.wallet), &deps.prices);
     let answer = match grant.write(&mut tx, &legs, &told, now).await {
         Ok(answer) => answer,
         Err(LedgerError::Overdraft { .. }) => {

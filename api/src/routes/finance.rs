@@ -74,7 +74,7 @@ fn project_view(of: &ProjectFinance) -> Value {
             "per_call_sku_usd_micros": of.revenue.per_call_sku,
         },
         "direct_cost_breakdown": costs,
-        "currency": of.currency.as_str(),
+        "includes_test_money": of.test_money,
         "notes": format!(
             "Direct costs only. The account's fees are split evenly over its {} projects of this window.",
             of.sharers

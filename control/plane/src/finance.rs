@@ -49,7 +49,8 @@ pub struct ProjectFinance {
     pub id: ProjectId,
     pub name: String,
     pub window: Window,
-    pub currency: Currency,
+    /// Nothing is sold for cash here, so test money counts as well, as it does in balances.
+    pub test_money: bool,
     pub revenue: Revenue,
     /// What it is for, and how much.
     pub costs: Vec<(&'static str, UsdMicros)>,
@@ -94,10 +95,13 @@ impl Plane {
             project.ok_or_else(|| Problem::new(Code::ProjectNotFound, format!("no project {id}")))?;
         let span = self.span(window);
         let (sharers, place) = store.project_among((project.account, id), span).await.map_err(unavailable)?;
-        let test_only = self.deps().prices.test_money_only();
-        let currency = if test_only { Currency::TestUsd } else { Currency::Usd };
+        let test_money = self.deps().prices.test_money_only();
         let flows = store.flows_of(project.account, span).await.map_err(unavailable)?;
-        let flows = flows.iter().filter(|flow| flow.currency == currency);
+        let flows = flows.iter().filter(|flow| match flow.currency {
+            Currency::Usd => true,
+            Currency::TestUsd => test_money,
+            Currency::Email => false,
+        });
         let share = |total: UsdMicros| place.map_or(UsdMicros::ZERO, |place| share(total, sharers, place));
         let (mut revenue, mut costs) = (Revenue::default(), Vec::new());
         for flow in flows {
@@ -110,7 +114,7 @@ impl Plane {
             }
         }
         costs.retain(|(_, micros)| *micros != UsdMicros::ZERO);
-        Ok(ProjectFinance { id, name: project.name, window, currency, revenue, costs, sharers })
+        Ok(ProjectFinance { id, name: project.name, window, test_money, revenue, costs, sharers })
     }
 
     /// Profit and loss of the platform.

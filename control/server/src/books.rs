@@ -115,6 +115,7 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         siwx_domains: Vec::new(),
         admin_wallets: Vec::new(),
         chain: lab_config::ChainChoices::default(),
+        stripe: None,
     };
     lab_config::make(choices, endpoints)
 }

@@ -88,6 +88,8 @@ pub struct UpArgs {
     pub admin_wallets: Vec<types::Wallet>,
     #[command(flatten)]
     pub chain: ChainArgs,
+    #[command(flatten)]
+    pub cards: CardArgs,
     /// Write a configuration with which `serve` joins this lab as a second node.
     #[arg(long, value_name = "FILE")]
     pub write_serve_config: Option<PathBuf>,
@@ -115,6 +117,21 @@ pub struct ChainArgs {
     /// Read the chain here instead of at the lab's own node; given twice, both must agree.
     #[arg(long, value_name = "URL", hide = true)]
     pub chain_rpc: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CardArgs {
+    /// Take no cards: without this the lab runs a stand-in for Stripe, where one click pays.
+    #[arg(long)]
+    pub no_cards: bool,
+    /// Where the stand-in for Stripe listens; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub stripe_listen: SocketAddr,
+    /// Use a stand-in that somebody else runs.
+    #[arg(long, value_name = "URL", hide = true, requires = "stripe_webhook_secret")]
+    pub stripe_url: Option<String>,
+    #[arg(long, value_name = "SECRET", hide = true)]
+    pub stripe_webhook_secret: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -81,6 +81,11 @@ fn origin(line: &Line) -> String {
             let gone = if *canonical { "" } else { ", which left the chain" };
             format!("chain {network} block {block} {block_hash}{gone} tx {tx} log {log_index}")
         }
+        Origin::Card { session, payment_intent } => {
+            let intent =
+                payment_intent.as_ref().map(|id| format!(" payment intent {id}")).unwrap_or_default();
+            format!("card session {session}{intent}")
+        }
         Origin::Request(key) => format!("request {key}"),
         Origin::Fact(fact) => format!("fact {fact}"),
     };

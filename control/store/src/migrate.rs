@@ -13,7 +13,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [(i64, &str, &str); 18] = migrations![
+const MIGRATIONS: [(i64, &str, &str); 20] = migrations![
     1 "0001_ownership",
     2 "0002_accounts",
     3 "0003_ledger",
@@ -24,6 +24,8 @@ const MIGRATIONS: [(i64, &str, &str); 18] = migrations![
     8 "0008_requests",
     9 "0009_first_block",
     10 "0010_claim_epochs",
+    20 "0020_email_accounts",
+    21 "0021_cards",
     30 "0030_lab_clock",
     31 "0031_lifecycle",
     32 "0032_api_calls",

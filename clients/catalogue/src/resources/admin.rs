@@ -27,7 +27,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ],
         summary: "Show what a project brings in and costs.",
         doc: "For operators, from the ledger. Fees are paid by accounts and split evenly over their projects. \
-              On a server that takes test money only, the figures are test money.",
+              Where nothing is sold for cash, test money counts too.",
         cli: Some(&["projects", "costs"]),
         ..Operation::READ
     },

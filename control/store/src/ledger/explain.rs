@@ -65,6 +65,8 @@ pub enum Origin {
         /// The block is on the chain.
         canonical: bool,
     },
+    /// A card's payment, by Stripe's own names: its events carry both.
+    Card { session: String, payment_intent: Option<String> },
     /// A request that was paid from the balance, by its name.
     Request(String),
     /// A fact of another kind, such as a card's event: what it refers to.
@@ -242,7 +244,8 @@ const LINES: &str = "
       case when t.credit = $1 then t.credit_posted_after else t.debit_posted_after end as posted_after,
       case when t.credit = $1 then t.credit_held_after else t.debit_held_after end as held_after,
       o.source as origin_source, o.source_id as origin_id, o.reference_type, o.reference_id, b.request_key,
-      p.id as payment, s.network, s.block_number, s.block_hash, s.tx_hash, s.log_index, s.canonical
+      k.session_id, k.payment_intent, p.id as payment, s.network, s.block_number, s.block_hash, s.tx_hash,
+      s.log_index, s.canonical
     from (
       (select * from ledger_transfers where debit = $1 and id > $2 and id <= $3 order by id limit $4)
       union all
@@ -251,6 +254,7 @@ const LINES: &str = "
     join ledger_accounts x on x.id = case when t.credit = $1 then t.debit else t.credit end
     join ledger_transfers o on o.id = coalesce(t.reverses, t.id)
     left join purchases b on b.link = o.link
+    left join card_checkouts k on o.reference_type = 'stripe_session' and k.session_id = o.reference_id
     left join lateral (
       select q.* from payments q where o.source in ('x402', 'exposure')
         and q.network = split_part(o.source_id, '/', 1) and q.asset = split_part(o.source_id, '/', 2)
@@ -323,6 +327,9 @@ fn origin(row: &PgRow) -> Result<Origin, StoreError> {
             log_index: row.try_get("log_index").during(READ)?,
             canonical: row.try_get("canonical").during(READ)?,
         });
+    }
+    if let Some(session) = text("session_id")? {
+        return Ok(Origin::Card { session, payment_intent: text("payment_intent")? });
     }
     if let Some(request) = text("request_key")? {
         return Ok(Origin::Request(request));

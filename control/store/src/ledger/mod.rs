@@ -18,6 +18,7 @@
 
 mod accounts;
 mod audit;
+mod audit_cards;
 mod decide;
 mod explain;
 mod finance;

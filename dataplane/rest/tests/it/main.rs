@@ -8,5 +8,6 @@ mod harness;
 mod hostile;
 mod isolation;
 mod neighbour;
+mod replication;
 mod slots;
 mod sql;
