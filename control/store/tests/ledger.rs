@@ -95,7 +95,7 @@ fn insert(currency: &str, debit: &str, credit: &str, amount: &str) -> &'static s
          select 'raw', 'x', 'post', {currency}, {debit}, {credit}, {amount}, gen_random_uuid(), 'raw',
            0, 0, 0, 0, now()
          from ledger_accounts d, ledger_accounts c, ledger_accounts t
-         where d.kind = 'customer_credit' and c.kind = 'stripe_clearing' and t.kind = 'customer_test_credit'"
+         where d.kind = 'customer_credit' and c.kind = 'revenue' and t.kind = 'customer_test_credit'"
     );
     Box::leak(sql.into_boxed_str())
 }

@@ -70,15 +70,15 @@ async fn purchases_of(shop: &Shop, n: usize, buyer: &Wallet) {
         shop.stripe.pay(&started.session);
     }
     shop.stripe.pay_later(&pack.session);
-    let end = if n % 7 == 0 { stripe_fake::Settled::Failed } else { stripe_fake::Settled::Paid };
+    let end = if n.is_multiple_of(7) { stripe_fake::Settled::Failed } else { stripe_fake::Settled::Paid };
     shop.stripe.settle(&pack.session, end);
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         shop.stripe.refund(&top_up.session, 120);
         shop.stripe.refund(&top_up.session, 80);
     }
-    if n % 6 == 0 {
+    if n.is_multiple_of(6) {
         let dispute = shop.stripe.dispute(&top_up.session, 200);
-        shop.stripe.dispute_update(&dispute, if n % 12 == 0 { "won" } else { "lost" });
+        shop.stripe.dispute_update(&dispute, if n.is_multiple_of(12) { "won" } else { "lost" });
     }
 }
 
