@@ -216,7 +216,7 @@ async fn a_downgrade_refunds_the_unused_time_and_needs_room() {
     let left = HOBBY * (20 * 86_400 - 2) / (30 * 86_400);
     assert_eq!(world.balance(test_credit(who)).await, UsdMicros(left));
     assert_eq!(down["allowance_remaining_usd_micros"], left);
-    let entries = store::ledger::statement(&world.store, who, 10).await.unwrap();
+    let entries = store::ledger::statement(&world.store, who, None, 10).await.unwrap();
     assert!(entries.iter().any(|entry| entry.reason == "tier_refund" && entry.amount.0 == left));
     assert_eq!(bought(&node, who, Tier::Prototype, "down").await, down, "the same request, the same answer");
     assert_eq!(world.balance(test_credit(who)).await, UsdMicros(left), "and no second refund");

@@ -7,10 +7,12 @@
 
 pub mod billing;
 pub mod books;
+pub mod budgets;
 pub mod caller;
 pub mod content;
 pub mod deploy;
 pub mod faucet;
+pub mod finance;
 pub mod host;
 pub mod keys;
 pub mod lab;
@@ -23,6 +25,7 @@ pub mod release;
 pub mod sql;
 pub mod status;
 pub mod subdomain;
+pub mod suspense;
 pub mod tiers;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! One file per resource, in the order of the reference.
 
+mod admin;
 mod billing;
 mod content;
 mod deploy;
@@ -21,6 +22,7 @@ const PARTS: &[&[Operation]] = &[
     deploy::OPERATIONS,
     subdomains::OPERATIONS,
     service::OPERATIONS,
+    admin::OPERATIONS,
     lab::OPERATIONS,
 ];
 
