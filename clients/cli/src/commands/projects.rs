@@ -5,7 +5,7 @@ use client::{Call, ClientError, LocalError};
 use serde_json::{Map, Value, json};
 
 use super::tier::with_receipt;
-use super::{Outcome, confirmed, ok, sql};
+use super::{Outcome, confirmed, ok, rest, sql};
 use crate::context::Context;
 
 #[derive(Debug, clap::Subcommand)]
@@ -35,6 +35,8 @@ pub enum Projects {
     Schema { id: Option<String> },
     /// Run SQL in a project.
     Sql(sql::SqlArgs),
+    /// Read rows of a table as a visitor does.
+    Rest(rest::RestArgs),
     /// Exempt a project's account from ageing, for operators.
     Pin { id: String },
     /// Erase a project and everything in it.
@@ -57,6 +59,7 @@ pub async fn run(command: Projects, context: &Context) -> Outcome {
         Projects::Usage { id } => read("projects.usage", id.as_deref(), context).await,
         Projects::Schema { id } => read("projects.schema", id.as_deref(), context).await,
         Projects::Sql(args) => sql::run(args, context).await,
+        Projects::Rest(args) => rest::run(args, context).await,
         Projects::Pin { id } => {
             let call = Call::new("projects.pin").path("id", id).header("X-Admin-Mode", 1).wallet();
             context.client()?.call(call).await

@@ -8,5 +8,6 @@ mod harness;
 mod hostile;
 mod isolation;
 mod neighbour;
+mod rest;
 mod slots;
 mod sql;
