@@ -84,6 +84,13 @@ create schema tenant;
 create schema r402;
 grant usage on schema r402 to public;
 
+-- Counts the changes of the schema, so that what is remembered of it elsewhere can be checked by one number. A
+-- row and not a sequence: the number must become visible together with the change, never before it.
+-- Made before the triggers below, which would put row security on it.
+create table r402.schema_version (one boolean primary key default true check (one), version bigint not null);
+insert into r402.schema_version values (true, 1);
+grant select on r402.schema_version to public;
+
 create function r402.dark() returns event_trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare c record;
 begin
@@ -125,12 +132,6 @@ create event trigger r402_bound on ddl_command_start
   when tag in ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE INDEX', 'CREATE VIEW',
     'CREATE MATERIALIZED VIEW', 'CREATE SEQUENCE', 'CREATE TYPE', 'CREATE FOREIGN TABLE')
   execute function r402.bound();
-
--- Counts the changes of the schema, so that what is remembered of it elsewhere can be checked by one number. A
--- row and not a sequence: the number must become visible together with the change, never before it.
-create table r402.schema_version (one boolean primary key default true check (one), version bigint not null);
-insert into r402.schema_version values (true, 1);
-grant select on r402.schema_version to public;
 
 create function r402.count_change() returns event_trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -1,7 +1,8 @@
 //! Tenant databases: the SQL endpoint, schema introspection, REST.
 //!
 //! Everything here runs as one of the slot's own logins, never as a superuser. Connections of the SQL endpoint
-//! are thrown away afterwards; those of REST are kept, and told everything anew with each request. What keeps a project inside its database are the rights of its logins; the checks
+//! are thrown away afterwards; those of REST are kept, and told everything anew with each request.
+//! What keeps a project inside its database are the rights of its logins; the checks
 //! in [`sql`] only give better answers.
 
 pub mod rest;

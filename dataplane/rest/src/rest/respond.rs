@@ -161,7 +161,8 @@ fn location(job: &Job, found: &Outcome) -> Option<String> {
 fn overridden(found: &Outcome, status: u16, headers: &mut Vec<(String, String)>) -> Result<u16, RestError> {
     if let Some(text) = &found.headers {
         let wrong = || {
-            let message = "response.headers guc must be a JSON array composed of objects with a single key and a string value";
+            let message = "response.headers guc must be a JSON array composed of objects with a single key and \
+                           a string value";
             RestError::new(500, "PGRST111", message)
         };
         let list: Vec<serde_json::Map<String, Value>> = serde_json::from_str(text).map_err(|_| wrong())?;

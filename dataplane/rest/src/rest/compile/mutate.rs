@@ -123,7 +123,8 @@ fn insert(
                 let set: Vec<String> =
                     list.iter().map(|column| format!("{column} = EXCLUDED.{column}")).collect();
                 out.push_str(&format!(
-                    " DO UPDATE SET {} WHERE pg_catalog.set_config('pgrst.inserted', ({COUNTER} - 1)::text, true) <> '-1'",
+                    " DO UPDATE SET {} WHERE pg_catalog.set_config('pgrst.inserted', ({COUNTER} - 1)::text, true) \
+                     <> '-1'",
                     set.join(", ")
                 ));
             }

@@ -75,9 +75,10 @@ fn a_to_one_resource_is_joined_as_an_object() {
     let (text, _) = rows_of("films", "select=title,directors!inner(name)&directors.name=eq.X");
     assert_eq!(
         text,
-        "SELECT \"films\".\"title\", row_to_json(\"pgrst_1\") AS \"directors\" FROM \"p1\".\"films\" AS \"films\" INNER JOIN \
-         LATERAL (SELECT \"directors_1\".\"name\" FROM \"p1\".\"directors\" AS \"directors_1\" WHERE \"directors_1\".\"id\" = \
-         \"films\".\"director_id\" AND \"directors_1\".\"name\" = $1) AS \"pgrst_1\" ON TRUE"
+        "SELECT \"films\".\"title\", row_to_json(\"pgrst_1\") AS \"directors\" FROM \"p1\".\"films\" AS \"films\" \
+         INNER JOIN LATERAL (SELECT \"directors_1\".\"name\" FROM \"p1\".\"directors\" AS \"directors_1\" \
+         WHERE \"directors_1\".\"id\" = \"films\".\"director_id\" AND \"directors_1\".\"name\" = $1) \
+         AS \"pgrst_1\" ON TRUE"
     );
 }
 
@@ -98,8 +99,8 @@ fn aggregates_group_by_what_stands_beside_them() {
     let (text, _) = rows_of("films", "select=title,id.sum(),n:count()");
     assert_eq!(
         text,
-        "SELECT \"films\".\"title\", SUM(\"films\".\"id\") AS \"sum\", COUNT(*) AS \"n\" FROM \"p1\".\"films\" AS \"films\" GROUP \
-         BY \"films\".\"title\""
+        "SELECT \"films\".\"title\", SUM(\"films\".\"id\") AS \"sum\", COUNT(*) AS \"n\" \
+         FROM \"p1\".\"films\" AS \"films\" GROUP BY \"films\".\"title\""
     );
 }
 

@@ -37,7 +37,7 @@ fun as (
     p.pronargs, p.pronargdefaults, p.provariadic <> 0 as variadic, p.proargnames, p.proargmodes,
     array(select pg_catalog.format_type(x, null) from pg_catalog.unnest(p.proargtypes) with ordinality as u(x, n)
       order by n) as types,
-    array(select coalesce(nullif(r.typrelid, 0), 0)::int8 from pg_catalog.unnest(p.proargtypes) with ordinality as u(x, n)
+    array(select r.typrelid::int8 from pg_catalog.unnest(p.proargtypes) with ordinality as u(x, n)
       join pg_catalog.pg_type r on r.oid = x order by n) as rows_of,
     coalesce(b.typtype, t.typtype) as kind, pg_catalog.format_type(p.prorettype, null) as gives,
     coalesce(nullif(t.typrelid, 0), b.typrelid, 0)::int8 as gives_rel, t.typname
@@ -47,7 +47,8 @@ fun as (
   where p.prokind = 'f' and p.prorettype not in ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype))
 select json_build_object(
   'tables', (select coalesce(json_agg(json_build_array(rel.oid::int8, rel.relname, rel.relkind, rel.about, rel.can,
-      rel.part, coalesce(col.list, '[]')) order by rel.relname), '[]') from rel left join col on col.attrelid = rel.oid),
+      rel.part, coalesce(col.list, '[]')) order by rel.relname), '[]')
+    from rel left join col on col.attrelid = rel.oid),
   'keys', (select coalesce(json_agg(json_build_array(conname, contype, conrelid::int8, confrelid::int8, conkey,
       coalesce(confkey, '{}')) order by conname), '[]') from con),
   'views', (select coalesce(json_agg(json_build_array(r.ev_class::int8, r.ev_action::text)), '[]')

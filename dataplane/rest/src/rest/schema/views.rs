@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn only_the_outermost_target_list_counts() {
-        let inner = "{SUBLINK :subselect {QUERY :targetList ({TARGETENTRY :expr {VAR} :resno 1 :resorigtbl 9 :resorigcol 9})}}";
+        let inner = "{SUBLINK :subselect {QUERY :targetList ({TARGETENTRY :expr {VAR} :resno 1 :resorigtbl 9 \
+                     :resorigcol 9})}}";
         let text = format!(
             "({{QUERY :rtable ({{RANGETBLENTRY :x \\}}}}) :targetList ({{TARGETENTRY :expr {inner} :resno 1 :resname a \
              :ressortgroupref 0 :resorigtbl 0 :resorigcol 0 :resjunk false}} {{TARGETENTRY :expr {{VAR :varno 1}} \

@@ -95,7 +95,8 @@ fn reads() -> Vec<(&'static str, Value)> {
         (
             "/films?select=id,technical(aspect)&order=id&limit=3",
             json!([
-            { "id": 1, "technical": { "aspect": "1.66" } }, { "id": 2, "technical": { "aspect": "2.35" } }, { "id": 3, "technical": null }]),
+            { "id": 1, "technical": { "aspect": "1.66" } }, { "id": 2, "technical": { "aspect": "2.35" } },
+            { "id": 3, "technical": null }]),
         ),
         (
             "/films?select=id,actors(name)&id=eq.2&actors.order=name.desc",

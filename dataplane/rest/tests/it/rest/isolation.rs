@@ -58,10 +58,17 @@ async fn a_poisoned_connection_harms_nobody() {
         assert_eq!(rows.body, json!([{ "id": 2 }, { "id": 3 }]), "{rows:?}");
     }
     // The same by a trigger, whose connection is not reset: everything is said anew with each request.
-    t.world.sql(&t.slot, "create function spoil() returns trigger language plpgsql as $$ begin
-        perform set_config('request.jwt.claims', '{\"role\":\"evil\"}', false), set_config('search_path', 'nowhere', false),
-          set_config('statement_timeout', '1', false); execute 'deallocate all'; return new; end $$;
-        create trigger spoil before insert on films for each row execute function spoil()").await.unwrap();
+    t.world
+        .sql(
+            &t.slot,
+            "create function spoil() returns trigger language plpgsql as $$ begin
+        perform set_config('request.jwt.claims', '{\"role\":\"evil\"}', false),
+          set_config('search_path', 'nowhere', false), set_config('statement_timeout', '1', false);
+        execute 'deallocate all'; return new; end $$;
+        create trigger spoil before insert on films for each row execute function spoil()",
+        )
+        .await
+        .unwrap();
     for i in 0..8 {
         let body = Some(json!({ "title": format!("t{i}"), "year": 2005 }));
         let made =
@@ -108,6 +115,17 @@ async fn endless_functions_are_ended_from_outside() {
 async fn the_schema_is_never_stale() {
     let t = Tables::start().await;
     assert_eq!(t.get("/fresh").await.status, 404);
+    // Every login sees the number, the one without any right too.
+    let seen = async |name: &str| {
+        let path = format!("/{name}");
+        t.ask(Role::Anon, Case { method: "GET", path: &path, headers: &[], body: None }).await.status
+    };
+    for i in 0..3 {
+        let name = format!("t{i}");
+        assert_eq!(seen(&name).await, 404);
+        t.world.sql(&t.slot, &format!("create table {name} (a int)")).await.unwrap();
+        assert_eq!(seen(&name).await, 200);
+    }
     t.world.sql(&t.slot, "create table fresh (id int primary key, film int references films)").await.unwrap();
     assert_eq!(t.rows("/fresh?select=id,films(title)").await, json!([]));
     t.world.sql(&t.slot, "alter table fresh add column n int default 1").await.unwrap();
@@ -116,7 +134,14 @@ async fn the_schema_is_never_stale() {
     assert_eq!(made.body, json!([{ "n": 7, "id": 1 }]), "{made:?}");
     t.world.sql(&t.slot, "alter table fresh rename column n to m").await.unwrap();
     assert_eq!(t.rows("/fresh?select=m").await, json!([{ "m": 7 }]));
-    t.world.sql(&t.slot, "alter table fresh alter column m type text; create function later() returns int language sql as 'select 1'").await.unwrap();
+    t.world
+        .sql(
+            &t.slot,
+            "alter table fresh alter column m type text;
+        create function later() returns int language sql as 'select 1'",
+        )
+        .await
+        .unwrap();
     assert_eq!(t.rows("/fresh?select=m&m=eq.7").await, json!([{ "m": "7" }]));
     assert_eq!(t.get("/rpc/later").await.body, json!(1));
     t.world.sql(&t.slot, "drop table fresh").await.unwrap();

@@ -9,7 +9,8 @@ create table films (
   director_id int references directors);
 create table technical (film_id int primary key references films, aspect text);
 create table actors (id int primary key, name text not null);
-create table roles (film_id int references films on delete cascade, actor_id int references actors, part text, primary key (film_id, actor_id));
+create table roles (film_id int references films on delete cascade, actor_id int references actors, part text,
+    primary key (film_id, actor_id));
 create table trips (id int primary key, origin int references directors, target int references directors);
 create table nodes (id int primary key, parent int references nodes);
 create table wide ("a b" text, "c,d" int, "q""r" int);
@@ -17,7 +18,8 @@ create view recent as select id, title as name, director_id from films where yea
 create view broken as select 1 / (id - id) as x from films;
 insert into directors values (1, 'Kubrick', 1928), (2, 'Nolan', 1970), (3, 'Nobody', null);
 insert into films (id, title, year, rating, data, tags, span, words, director_id) values
-  (1, 'The Shining', 1980, 8.4, '{"a": {"b": [10, 20]}, "s": "x"}', '{horror,hotel}', '[1,5)', to_tsvector('english', 'The fat cats ate rats'), 1),
+  (1, 'The Shining', 1980, 8.4, '{"a": {"b": [10, 20]}, "s": "x"}', '{horror,hotel}', '[1,5)',
+    to_tsvector('english', 'The fat cats ate rats'), 1),
   (2, 'Memento', 2000, 8.4, '{"a": {"b": [30]}}', '{crime}', '[5,9)', to_tsvector('english', 'Something else'), 2),
   (3, 'Tenet', 2020, 7.3, null, '{}', null, null, 2),
   (4, 'Orphan', null, null, null, null, null, null, null);
@@ -29,29 +31,41 @@ insert into trips values (1, 1, 2);
 insert into nodes values (1, null), (2, 1), (3, 1);
 insert into wide values ('x y', 7, 8);
 create function add_up(a int, b int default 10) returns int language sql immutable as 'select a + b';
-create function sum_all(variadic n int[]) returns int language sql immutable as 'select sum(x)::int from unnest(n) x';
+create function sum_all(variadic n int[]) returns int language sql immutable as 'select sum(x)::int from
+    unnest(n) x';
 create function whole(jsonb) returns jsonb language sql immutable as 'select $1 -> ''k''';
-create function find_films(wanted int) returns setof films language sql stable as 'select * from films where year >= wanted order by id';
+create function find_films(wanted int) returns setof films language sql stable as 'select * from films where
+    year >= wanted order by id';
 create function one_film(wanted int) returns films language sql stable as 'select * from films where id = wanted';
 create function pairs(out a int, out b text) language sql immutable as $$ select 1, 'x' $$;
 create function counted() returns setof int language sql immutable as 'select generate_series(1, 5)';
 create function nothing() returns void language sql as '';
-create function write_it(t text) returns int language sql volatile as 'insert into films (title) values (t) returning id';
-create function fail(code text, text text) returns void language plpgsql as $$ begin raise sqlstate 'PT418' using message = text, hint = 'short'; end $$;
-create function teapot() returns void language plpgsql as $$ begin perform set_config('response.status', '418', true); perform set_config('response.headers', '[{"X-Tea": "green"}]', true); end $$;
-create function claims() returns json language sql stable as $$ select current_setting('request.jwt.claims', true)::json $$;
-create function context() returns json language sql stable as $$ select json_build_object('m', current_setting('request.method', true), 'p', current_setting('request.path', true), 'h', current_setting('request.headers', true)::json, 'who', current_user, 'z', current_setting('TimeZone')) $$;
+create function write_it(t text) returns int language sql volatile as 'insert into films (title) values (t)
+    returning id';
+create function fail(code text, text text) returns void language plpgsql as $$ begin raise sqlstate 'PT418'
+    using message = text, hint = 'short'; end $$;
+create function teapot() returns void language plpgsql as $$ begin perform set_config('response.status',
+    '418', true); perform set_config('response.headers', '[{"X-Tea": "green"}]', true); end $$;
+create function claims() returns json language sql stable as $$ select current_setting('request.jwt.claims',
+    true)::json $$;
+create function context() returns json language sql stable as $$ select json_build_object('m',
+    current_setting('request.method', true), 'p', current_setting('request.path', true), 'h',
+    current_setting('request.headers', true)::json, 'who', current_user, 'z', current_setting('TimeZone')) $$;
 create function over(a int) returns int language sql immutable as 'select 1';
 create function over(a text) returns int language sql immutable as 'select 2';
 create function title_length(films) returns int language sql stable as 'select length($1.title)';
-create function best_role(films) returns setof roles rows 1 language sql stable as 'select * from roles where film_id = $1.id order by actor_id limit 1';
-create function all_roles(films) returns setof roles language sql stable as 'select * from roles where film_id = $1.id order by actor_id';
+create function best_role(films) returns setof roles rows 1 language sql stable as 'select * from roles where
+    film_id = $1.id order by actor_id limit 1';
+create function all_roles(films) returns setof roles language sql stable as 'select * from roles where film_id
+    = $1.id order by actor_id';
 create function poison() returns text language plpgsql volatile as $$ begin
-  perform set_config('request.jwt.claims', '{"role":"evil"}', false), set_config('search_path', 'nowhere', false), set_config('role', 'authenticated', false);
+  perform set_config('request.jwt.claims', '{"role":"evil"}', false), set_config('search_path', 'nowhere',
+    false), set_config('role', 'authenticated', false);
   execute 'deallocate all'; return 'done'; end $$;
 do $$ begin
   execute 'grant insert, update, delete on films, directors to authenticated';
-  execute 'grant execute on all functions in schema ' || current_schema() || ' to anon, authenticated, project_admin';
+  execute 'grant execute on all functions in schema ' || current_schema() || ' to anon, authenticated,
+    project_admin';
 end $$;
 create policy readable on films for select to anon, authenticated using (year >= 2000);
 create policy writable on films for insert to authenticated with check (title <> 'forbidden');
