@@ -25,6 +25,7 @@ mod ownership;
 mod payments;
 mod projects;
 mod quotas;
+mod rest;
 mod service;
 mod settle_races;
 mod soak;

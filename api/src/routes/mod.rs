@@ -12,6 +12,7 @@ mod finance;
 mod lab;
 mod payments;
 mod projects;
+mod rest;
 mod service;
 pub(crate) mod sites;
 mod subdomains;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(lab::routes())
         .merge(payments::routes())
         .merge(projects::routes())
+        .merge(rest::routes())
         .merge(service::routes())
         .merge(subdomains::routes())
         .merge(tiers::routes())

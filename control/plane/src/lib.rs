@@ -22,6 +22,7 @@ pub mod payments;
 pub mod project;
 mod rate;
 pub mod release;
+pub mod rest;
 pub mod sql;
 pub mod status;
 pub mod subdomain;
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) status: status::StatusCache,
     pub(crate) sites: host::SiteMemory,
     gatekeeper: meter::Gatekeeper,
+    rest: rest::RestState,
 }
 
 /// What the operator decides and no adapter carries.
@@ -81,7 +83,8 @@ impl Plane {
         let started_at = deps.wall.now();
         let (status, sites) = Default::default();
         let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
-        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper }) }
+        let rest = rest::RestState::new(deps.cells.clone());
+        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper, rest }) }
     }
 
     pub(crate) fn deps(&self) -> &Deps {

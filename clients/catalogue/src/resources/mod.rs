@@ -7,6 +7,7 @@ mod deploy;
 mod facilitator;
 mod lab;
 mod projects;
+mod rest;
 mod service;
 mod subdomains;
 mod tiers;
@@ -18,6 +19,7 @@ const PARTS: &[&[Operation]] = &[
     billing::OPERATIONS,
     facilitator::OPERATIONS,
     projects::OPERATIONS,
+    rest::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
     subdomains::OPERATIONS,

@@ -7,6 +7,7 @@ mod deploy;
 mod init;
 mod lab;
 mod projects;
+mod rest;
 mod service;
 mod sites;
 mod sql;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::admin::{WINDOW, meant};
 use super::tier::with_receipt;
-use super::{Outcome, confirmed, ok, sql};
+use super::{Outcome, confirmed, ok, rest, sql};
 use crate::context::Context;
 
 #[derive(Debug, clap::Subcommand)]
@@ -43,6 +43,8 @@ pub enum Projects {
         #[arg(long, default_value = WINDOW)]
         window: String,
     },
+    /// Read rows of a table as a visitor does.
+    Rest(rest::RestArgs),
     /// Exempt a project's account from ageing, for operators.
     Pin { id: String },
     /// Erase a project and everything in it.
@@ -74,6 +76,7 @@ pub async fn run(command: Projects, context: &Context) -> Outcome {
             let call = Call::new("admin.finance.project").path("id", id).query("window", window);
             context.client()?.call(meant(call)).await
         }
+        Projects::Rest(args) => rest::run(args, context).await,
         Projects::Pin { id } => {
             let call = Call::new("projects.pin").path("id", id).header("X-Admin-Mode", 1).wallet();
             context.client()?.call(call).await

@@ -9,5 +9,6 @@ mod hostile;
 mod isolation;
 mod neighbour;
 mod replication;
+mod rest;
 mod slots;
 mod sql;
