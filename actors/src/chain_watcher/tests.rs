@@ -255,6 +255,10 @@ async fn money_that_an_operator_resolved_is_not_credited_to_a_proof_that_comes_l
     let request = lease::Request::Credit { payment: payment.id };
     let refused = node.actors().lease.call(payment.account, request, CALL).await.unwrap_err();
     assert_eq!(refused.into_problem().code, Code::SuspenseNotResolvable);
+    // A verdict waits for some blocks more.
+    for _ in 0..4 {
+        world.chain.mine();
+    }
     node.drive(&world, payment.id, PaymentState::Failed).await;
     node.step(payment.id).await;
     assert_eq!(world.payment(payment.id).await.state, PaymentState::Failed, "it stays so");
