@@ -12,10 +12,12 @@ use super::request::{Answer, Ask, Role, Target, Who};
 use super::respond;
 use super::run::{self, DEADLINE, Done, Undone};
 use super::schema::{Schema, Volatility};
-use super::wire::{Lease, Pools, Step};
+use super::wire::{Lease, Pools, Ran, Step};
 
 /// A statement is tried again when the schema it was made for is gone, or its connection was.
 const TRIES_MAX: usize = 3;
+/// As many connections may be idle in a pool, each of them spoilt by a tenant's trigger.
+const SPOILT_MAX: usize = 8;
 /// The server does not know a prepared statement any more.
 const UNKNOWN_STATEMENT: &str = "26000";
 /// The deadline's own refusal, as the server would word it.
@@ -96,6 +98,8 @@ impl Inner {
                     return Ok(respond::answer(&job, done.outcome)?);
                 }
                 Err(Undone::Verdict(error)) => return Err(error.into()),
+                Err(Undone::Spoilt) if tried < SPOILT_MAX => {}
+                Err(Undone::Spoilt) => return Err(Failure::unavailable()),
                 Err(Undone::Zone) => {
                     let zone = request.prefer.timezone.take().unwrap_or_default();
                     request.prefer.invalid.push(format!("timezone={zone}"));
@@ -132,7 +136,7 @@ impl Inner {
         if let Some(known) = self.cache.get(slot.number) {
             return Ok((known, false));
         }
-        let mut lease = self.pools.lease(slot, who.role.login()).await?;
+        let mut lease = self.clean_lease(slot, who).await?;
         let read = tokio::time::timeout(DEADLINE, cache::read(&mut lease.conn, &slot.schema())).await;
         let schema = read.map_err(|_| Failure::unavailable())??;
         lease.give_back();
@@ -142,17 +146,38 @@ impl Inner {
     /// Whether the schema has changed since it was read. If so it is forgotten.
     async fn is_stale(&self, slot: &Slot, who: &Who, schema: &Arc<Schema>) -> Result<bool, Failure> {
         let Some(known) = schema.version else { return Ok(false) };
-        let mut lease = self.pools.lease(slot, who.role.login()).await?;
         let step = Step { key: cache::VERSION, text: cache::VERSION, params: &[], keep: true };
-        let ran = tokio::time::timeout(DEADLINE, lease.conn.run(&[step])).await;
-        let Ok(Ok(mut ran)) = ran else { return Err(Failure::unavailable()) };
-        lease.give_back();
+        let mut ran = self.look(slot, who, step).await?;
         let now: Option<i64> = ran.rows.pop().flatten().and_then(|row| row.first()?.as_ref()?.parse().ok());
         let stale = now != Some(known);
         if stale {
             self.cache.forget(slot.number, schema);
         }
         Ok(stale)
+    }
+
+    /// Runs a statement of our own on the catalogue, on as many connections as it takes to find one that is not
+    /// spoilt.
+    async fn look(&self, slot: &Slot, who: &Who, step: Step<'_>) -> Result<Ran, Failure> {
+        for _ in 0..SPOILT_MAX {
+            let mut lease = self.pools.lease(slot, who.role.login()).await?;
+            if let Ok(Ok(ran)) = tokio::time::timeout(DEADLINE, lease.conn.run(&[step])).await {
+                lease.give_back();
+                return Ok(ran);
+            }
+        }
+        Err(Failure::unavailable())
+    }
+
+    /// A connection on which nothing is left of earlier requests.
+    async fn clean_lease(&self, slot: &Slot, who: &Who) -> Result<Lease, Failure> {
+        for _ in 0..SPOILT_MAX {
+            let mut lease = self.pools.lease(slot, who.role.login()).await?;
+            if let Ok(Ok(())) = tokio::time::timeout(DEADLINE, lease.conn.discard()).await {
+                return Ok(lease);
+            }
+        }
+        Err(Failure::unavailable())
     }
 
     async fn run(
@@ -187,7 +212,7 @@ impl Inner {
             Err(Undone::Refused(error)) => {
                 error.sqlstate != UNKNOWN_STATEMENT && !error.sqlstate.starts_with("57P")
             }
-            Err(Undone::TooLarge | Undone::Broken(_)) => false,
+            Err(Undone::TooLarge | Undone::Broken(_) | Undone::Spoilt) => false,
         };
         if reusable {
             give_back(lease, matches!(job.kind, Kind::Call { .. }));
@@ -234,12 +259,9 @@ impl Inner {
         if !fresh && self.is_stale(slot, who, &schema).await? {
             schema = self.schema(slot, who).await?.0;
         }
-        let mut lease = self.pools.lease(slot, who.role.login()).await?;
         let params = [Some(schema.name.clone()), Some(who.role.as_str().to_owned())];
         let step = Step { key: openapi::RIGHTS, text: openapi::RIGHTS, params: &params, keep: true };
-        let ran = tokio::time::timeout(DEADLINE, lease.conn.run(&[step])).await;
-        let Ok(Ok(mut ran)) = ran else { return Err(Failure::unavailable()) };
-        lease.give_back();
+        let mut ran = self.look(slot, who, step).await?;
         let rights = ran.rows.pop().flatten().and_then(|mut row| row.first_mut().and_then(Option::take));
         let document = openapi::document(&schema, rights.as_deref().unwrap_or("{}"), &ask.base);
         let headers = vec![("content-type".to_owned(), media.content_type().to_owned())];

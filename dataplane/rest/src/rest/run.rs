@@ -44,6 +44,8 @@ pub(super) enum Undone {
     /// The outcome says that the change must not stand; it does not.
     Verdict(RestError),
     Zone,
+    /// Not even the settings went through: an earlier statement left the connection useless. Nothing was done.
+    Spoilt,
     TooLarge,
     Broken(std::io::Error),
 }
@@ -106,6 +108,9 @@ async fn refused(lease: &mut Lease, error: WireError, late: bool, (first, job): 
             // Of the settings only the time zone comes from the client.
             if step == first && error.sqlstate == "22023" && job.prefer.timezone.is_some() {
                 return Undone::Zone;
+            }
+            if step <= first {
+                return Undone::Spoilt;
             }
             Undone::Refused(error)
         }
