@@ -187,7 +187,7 @@ async fn card_money_is_explained_and_counted() {
         (&json!(100_000), &json!(5_000_000))
     );
     let platform = report(&shop.lab, &admin, "/admin/api/finance/platform").await;
-    assert_eq!(platform["profit_and_loss"]["usd"]["profit_usd_micros"], 5_100_000, "{platform}");
+    assert_eq!(platform["profit_and_loss"]["test_usd"]["profit_usd_micros"], 5_100_000, "{platform}");
 
     let owner: String =
         sqlx::query_scalar("select 'org_' || replace(id::text, '-', '') from accounts limit 1")
