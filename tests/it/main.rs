@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod billing;
+mod budgets;
 mod cards;
 mod content;
 mod crash;
 mod deploys;
 mod facilitator;
+mod finance;
 mod fuzz;
+mod history;
 mod hosting;
 mod identity;
 mod interop;
@@ -22,11 +25,13 @@ mod ownership;
 mod payments;
 mod projects;
 mod quotas;
+mod rest;
 mod service;
 mod settle_races;
 mod soak;
 mod start;
 mod subdomains;
+mod suspense;
 mod tenants;
 mod tiers;
 mod watcher;

@@ -42,9 +42,10 @@ async fn account(
 struct HistoryQuery {
     /// Text, so that a bad one is answered like every other bad request.
     limit: Option<String>,
+    after: Option<String>,
 }
 
-/// `GET /billing/v1/accounts/{identifier}/history?limit=`: its entries, newest first.
+/// `GET /billing/v1/accounts/{identifier}/history?limit=&after=`: its entries, newest first.
 async fn history(
     State(plane): State<Plane>,
     Who(caller): Who,
@@ -52,12 +53,26 @@ async fn history(
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<Value>, ApiProblem> {
     plane.public_call(&caller)?;
-    let history = plane.billing_history(&caller, &identifier, query.limit.as_deref()).await?;
+    let after = query.after.as_deref().filter(|text| !text.is_empty()).map(entry_id).transpose()?;
+    let history = plane.billing_history(&caller, &identifier, query.limit.as_deref(), after).await?;
+    let next = history.entries.last().filter(|_| history.has_more).map(|entry| entry_name(entry.id));
     Ok(Json(json!({
         "identifier": history.identifier.to_string(),
         "identifier_type": history.identifier.kind(),
         "entries": history.entries.iter().map(entry_view).collect::<Vec<_>>(),
+        "has_more": history.has_more,
+        "next_cursor": next,
     })))
+}
+
+fn entry_name(id: i64) -> String {
+    format!("led_{id}")
+}
+
+/// An entry's number from its name. The cursor is an entry's name, so any entry can be gone on from.
+fn entry_id(text: &str) -> Result<i64, ApiProblem> {
+    let id = text.strip_prefix("led_").and_then(|number| number.parse::<i64>().ok());
+    id.filter(|id| *id > 0).ok_or_else(|| ApiProblem::new(Code::BadRequest, "after is not a next_cursor"))
 }
 
 #[derive(Deserialize)]
@@ -218,7 +233,7 @@ fn entry_view(entry: &Entry) -> Value {
     }
     let reference = entry.reference.as_ref();
     json!({
-        "id": format!("led_{}", entry.id),
+        "id": entry_name(entry.id),
         "direction": entry.direction.as_str(),
         "kind": entry.reason,
         "amount_usd_micros": entry.amount,

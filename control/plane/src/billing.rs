@@ -68,11 +68,13 @@ pub struct BillingAccount {
     pub recharge: Recharge,
 }
 
-/// The newest entries of an account.
+/// A page of an account's entries, newest first.
 #[derive(Debug, Clone)]
 pub struct BillingHistory {
     pub identifier: Identifier,
     pub entries: Vec<Entry>,
+    /// There are older ones: the last entry's id is the cursor of the next page.
+    pub has_more: bool,
 }
 
 impl Plane {
@@ -115,7 +117,8 @@ impl Plane {
         })
     }
 
-    /// The newest entries on the account of a wallet, newest first.
+    /// A page of the entries on the account of a wallet, newest first: the newest, or those before `after`, the
+    /// number of an entry. What is posted meanwhile is above every page that is still to come.
     ///
     /// # Errors
     /// As [`Plane::billing_account`]; `BAD_REQUEST` for a limit that is not a positive number.
@@ -127,21 +130,20 @@ impl Plane {
         caller: &Caller,
         identifier: &str,
         limit: Option<&str>,
+        after: Option<i64>,
     ) -> Result<BillingHistory, Problem> {
         let (identifier, account) = self.identified(caller, identifier).await?;
-        let limit = match limit.filter(|text| !text.is_empty()) {
-            None => HISTORY_DEFAULT,
-            Some(text) => match text.parse::<i64>() {
-                Ok(n) if n > 0 => n.min(HISTORY_MAX),
-                _ => return Err(Problem::new(Code::BadRequest, "limit is not a positive number")),
-            },
-        };
+        let limit = page_limit(limit, (HISTORY_DEFAULT, HISTORY_MAX))?;
         let store = &self.deps().store;
-        let entries = match account {
-            Some(account) => ledger::statement(store, account, limit).await.map_err(down)?,
+        let mut entries = match account {
+            // One more than is shown says whether there are more.
+            Some(account) => ledger::statement(store, account, after, limit + 1).await.map_err(down)?,
             None => Vec::new(),
         };
-        Ok(BillingHistory { identifier, entries })
+        let shown = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = entries.len() > shown;
+        entries.truncate(shown);
+        Ok(BillingHistory { identifier, entries, has_more })
     }
 
     /// The account that an identifier means: none for a wallet that was never seen.
@@ -161,6 +163,20 @@ impl Plane {
             }
         };
         Ok((identifier, account))
+    }
+}
+
+/// How many rows a page has: what was asked for, within bounds.
+///
+/// # Errors
+/// `BAD_REQUEST` for what is not a positive number.
+pub(crate) fn page_limit(text: Option<&str>, (default, max): (i64, i64)) -> Result<i64, Problem> {
+    match text.filter(|text| !text.is_empty()) {
+        None => Ok(default),
+        Some(text) => match text.parse::<i64>() {
+            Ok(n) if n > 0 => Ok(n.min(max)),
+            _ => Err(Problem::new(Code::BadRequest, "limit is not a positive number")),
+        },
     }
 }
 

@@ -7,10 +7,12 @@
 
 pub mod billing;
 pub mod books;
+pub mod budgets;
 pub mod caller;
 pub mod content;
 pub mod deploy;
 pub mod faucet;
+pub mod finance;
 pub mod host;
 pub mod keys;
 pub mod lab;
@@ -20,9 +22,11 @@ pub mod payments;
 pub mod project;
 mod rate;
 pub mod release;
+pub mod rest;
 pub mod sql;
 pub mod status;
 pub mod subdomain;
+pub mod suspense;
 pub mod tiers;
 
 use std::sync::Arc;
@@ -48,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) status: status::StatusCache,
     pub(crate) sites: host::SiteMemory,
     gatekeeper: meter::Gatekeeper,
+    rest: rest::RestState,
 }
 
 /// What the operator decides and no adapter carries.
@@ -78,7 +83,8 @@ impl Plane {
         let started_at = deps.wall.now();
         let (status, sites) = Default::default();
         let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
-        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper }) }
+        let rest = rest::RestState::new(deps.cells.clone());
+        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper, rest }) }
     }
 
     pub(crate) fn deps(&self) -> &Deps {

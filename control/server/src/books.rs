@@ -58,7 +58,7 @@ fn root(word: &str) -> anyhow::Result<(String, [u8; 32])> {
 }
 
 /// Runs something on the books of a served installation, of a running lab, or of one that stands still.
-async fn with_config<T>(
+pub(crate) async fn with_config<T>(
     arguments: VerifyArgs,
     work: impl AsyncFnOnce(Config) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {

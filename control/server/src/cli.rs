@@ -145,6 +145,15 @@ pub enum BooksCommand {
         #[command(flatten)]
         place: VerifyArgs,
     },
+    /// Walk from a balance to where each transfer came from; exit 0 only when it adds up.
+    Explain {
+        /// A billing account (org_ and 32 hex digits), or KIND[/NAME] such as suspense or revenue/tier.
+        account: String,
+        /// As it stood then, such as 2030-01-31T12:00:00Z; now unless given.
+        at: Option<String>,
+        #[command(flatten)]
+        place: VerifyArgs,
+    },
     /// Check such a proof with the roots alone: no server, no database. Exit 0 when all of it holds.
     CheckProof {
         /// What `books prove` printed.

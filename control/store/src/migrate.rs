@@ -13,7 +13,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [(i64, &str, &str); 18] = migrations![
+const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     1 "0001_ownership",
     2 "0002_accounts",
     3 "0003_ledger",
@@ -32,6 +32,9 @@ const MIGRATIONS: [(i64, &str, &str); 18] = migrations![
     32 "0032_api_calls",
     40 "0040_facilitator",
     41 "0041_payment_identifiers",
+    50 "0050_suspense_resolutions",
+    51 "0051_transfers_by_time",
+    52 "0052_budgets",
 ];
 
 impl Store {

@@ -43,6 +43,8 @@ codes! {
     TierRequired, "TIER_REQUIRED", 403, "payment", false, "renew_tier", "Subscribe to a tier first: run402 tier set prototype.";
     UnknownTier, "UNKNOWN_TIER", 400, "validation", false, "edit_request", "Choose prototype, hobby or team.";
     TierDowngradeNotAllowed, "TIER_DOWNGRADE_NOT_ALLOWED", 409, "payment", false, "check_usage", "Reduce usage below the lower tier's limits, or wait for the lease to end.";
+    SuspenseNotResolvable, "SUSPENSE_NOT_RESOLVABLE", 409, "payment", false, "edit_request", "List what is in suspense again: only final money that no payment claims can be resolved, and only once; see details.reason.";
+    BudgetExceeded, "BUDGET_EXCEEDED", 403, "payment", false, "check_usage", "Ask the account's owner to raise the budget (run402 billing budget set), or wait until resets_at.";
     FaucetDisabled, "FAUCET_DISABLED", 503, "payment", false, "submit_payment", "This server has no faucet; fund the wallet elsewhere.";
     StripeNotConfigured, "STRIPE_NOT_CONFIGURED", 503, "payment", false, "submit_payment", "This server takes no cards: its operator must set secret_key and webhook_secrets in [stripe]. Pay with x402 meanwhile.";
     CardUnavailable, "CARD_UNAVAILABLE", 503, "payment", true, "retry", "Stripe did not answer. Try again in a moment; nothing was charged.";

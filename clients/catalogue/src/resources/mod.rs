@@ -1,11 +1,13 @@
 //! One file per resource, in the order of the reference.
 
+mod admin;
 mod billing;
 mod content;
 mod deploy;
 mod facilitator;
 mod lab;
 mod projects;
+mod rest;
 mod service;
 mod subdomains;
 mod tiers;
@@ -17,10 +19,12 @@ const PARTS: &[&[Operation]] = &[
     billing::OPERATIONS,
     facilitator::OPERATIONS,
     projects::OPERATIONS,
+    rest::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
     subdomains::OPERATIONS,
     service::OPERATIONS,
+    admin::OPERATIONS,
     lab::OPERATIONS,
 ];
 

@@ -1,11 +1,13 @@
 //! The commands, one file per first word.
 
+mod admin;
 mod allowance;
 mod billing;
 mod deploy;
 mod init;
 mod lab;
 mod projects;
+mod rest;
 mod service;
 mod sites;
 mod sql;
@@ -45,6 +47,9 @@ pub enum Command {
     /// Credit and movements.
     #[command(subcommand)]
     Billing(billing::Billing),
+    /// What only operators do.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// A lab's own switches.
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -66,6 +71,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,
+        Command::Admin(admin) => admin::run(admin, context).await,
         Command::Lab(lab) => lab::run(lab, context).await,
         Command::Service(service) => service::run(service, context).await,
     }
