@@ -43,13 +43,16 @@ impl Store {
     /// # Errors
     /// `Migrate` when the database holds a version this binary does not know, or a statement fails.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let migrations = MIGRATIONS.map(|(version, name, sql)| {
-            Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
-        });
+        let migrations: Vec<_> = MIGRATIONS
+            .iter()
+            .map(|&(version, name, sql)| {
+                Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
+            })
+            .collect();
         if self.is_at(&migrations).await? {
             return Ok(());
         }
-        Migrator::with_migrations(migrations.to_vec()).run(self.pool()).await.map_err(StoreError::Migrate)
+        Migrator::with_migrations(migrations).run(self.pool()).await.map_err(StoreError::Migrate)
     }
 
     /// Whether exactly these were applied. The migrator would make its table first, which a login that may
