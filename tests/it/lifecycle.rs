@@ -108,6 +108,7 @@ impl Things {
             _ => &self.upload,
         };
         let path = operation.path.replace("{id}", id).replace("{plan_id}", &self.plan);
+        let path = path.replace("{table}", "items").replace("{function}", "f");
         let path = path.replace("{tier}", "prototype").replace("{name}", &self.name);
         let wallet = self.wallet.address();
         let path = path.replace("{wallet}", &wallet).replace("{identifier}", &wallet);
@@ -138,7 +139,9 @@ impl Things {
                 lab.as_wallet(&self.wallet, method, &path, body).await
             }
             Auth::ServiceKey => lab.with_key(text(&self.project, "service_key"), method, &path, body).await,
-            Auth::AnonKey => lab.with_key(text(&self.project, "anon_key"), method, &path, body).await,
+            Auth::AnonKey | Auth::AnonOrUser => {
+                lab.with_key(text(&self.project, "anon_key"), method, &path, body).await
+            }
             Auth::None => {
                 let request = lab.http.request(method.parse().unwrap(), lab.url(&path));
                 lab.send(match body {

@@ -7,11 +7,13 @@
 
 pub mod billing;
 pub mod books;
+pub mod budgets;
 pub mod caller;
 pub mod content;
 pub mod deploy;
 pub mod expose;
 pub mod faucet;
+pub mod finance;
 pub mod host;
 pub mod keys;
 pub mod lab;
@@ -21,9 +23,11 @@ pub mod payments;
 pub mod project;
 mod rate;
 pub mod release;
+pub mod rest;
 pub mod sql;
 pub mod status;
 pub mod subdomain;
+pub mod suspense;
 pub mod tiers;
 
 use std::sync::Arc;
@@ -49,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) status: status::StatusCache,
     pub(crate) sites: host::SiteMemory,
     gatekeeper: meter::Gatekeeper,
+    rest: rest::RestState,
 }
 
 /// What the operator decides and no adapter carries.
@@ -79,7 +84,8 @@ impl Plane {
         let started_at = deps.wall.now();
         let (status, sites) = Default::default();
         let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
-        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper }) }
+        let rest = rest::RestState::new(deps.cells.clone());
+        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper, rest }) }
     }
 
     pub(crate) fn deps(&self) -> &Deps {

@@ -1,5 +1,6 @@
 //! The commands, one file per first word.
 
+mod admin;
 mod allowance;
 mod billing;
 mod deploy;
@@ -7,6 +8,7 @@ mod expose;
 mod init;
 mod lab;
 mod projects;
+mod rest;
 mod service;
 mod sites;
 mod sql;
@@ -46,6 +48,9 @@ pub enum Command {
     /// Credit and movements.
     #[command(subcommand)]
     Billing(billing::Billing),
+    /// What only operators do.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// A lab's own switches.
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -67,6 +72,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,
+        Command::Admin(admin) => admin::run(admin, context).await,
         Command::Lab(lab) => lab::run(lab, context).await,
         Command::Service(service) => service::run(service, context).await,
     }

@@ -4,8 +4,9 @@ use client::local::ProjectKeys;
 use client::{Call, ClientError, LocalError};
 use serde_json::{Map, Value, json};
 
+use super::admin::{WINDOW, meant};
 use super::tier::with_receipt;
-use super::{Outcome, confirmed, expose, ok, sql};
+use super::{Outcome, confirmed, expose, ok, rest, sql};
 use crate::context::Context;
 
 #[derive(Debug, clap::Subcommand)]
@@ -41,6 +42,15 @@ pub enum Projects {
     GetExpose { id: Option<String> },
     /// Check a manifest; nothing is changed.
     ValidateExpose(expose::ValidateArgs),
+    /// Show what a project brings in and costs, for operators.
+    Costs {
+        id: Option<String>,
+        /// 24h, 7d, 30d or 90d.
+        #[arg(long, default_value = WINDOW)]
+        window: String,
+    },
+    /// Read rows of a table as a visitor does.
+    Rest(rest::RestArgs),
     /// Exempt a project's account from ageing, for operators.
     Pin { id: String },
     /// Erase a project and everything in it.
@@ -66,6 +76,16 @@ pub async fn run(command: Projects, context: &Context) -> Outcome {
         Projects::ApplyExpose(args) => expose::apply(args, context).await,
         Projects::GetExpose { id } => read("projects.get_expose", id.as_deref(), context).await,
         Projects::ValidateExpose(args) => expose::validate(args, context).await,
+        Projects::Costs { id, window } => {
+            // An operator need not have the project's keys.
+            let id = match id {
+                Some(id) => id,
+                None => context.project(None)?.1,
+            };
+            let call = Call::new("admin.finance.project").path("id", id).query("window", window);
+            context.client()?.call(meant(call)).await
+        }
+        Projects::Rest(args) => rest::run(args, context).await,
         Projects::Pin { id } => {
             let call = Call::new("projects.pin").path("id", id).header("X-Admin-Mode", 1).wallet();
             context.client()?.call(call).await

@@ -34,8 +34,9 @@ impl Login {
     pub(super) fn connections_max(self) -> u32 {
         match self {
             Self::Api => 8,
-            Self::Admin => 4,
-            Self::Staff | Self::Auth => 2,
+            Self::Admin => 6,
+            Self::Staff => 4,
+            Self::Auth => 2,
         }
     }
 }

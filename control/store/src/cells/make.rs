@@ -123,7 +123,7 @@ impl Cells {
             .await
             .during("connect to a new slot")?;
         run(&mut inside, SLOT.replace("p0000", &name.to_string())).await?;
-        upgrade::run_since(&mut inside, name, 1).await?;
+        upgrade::run_since(&mut inside, name, upgrade::MADE_VERSION).await?;
         inside.close().await.during("leave a new slot")
     }
 

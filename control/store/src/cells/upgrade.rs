@@ -1,7 +1,7 @@
 //! Bringing older slots to the newest version of what a slot starts with.
 //!
-//! Each version after the first is a file of its own: new slots run all of them while they are made, older
-//! ones what they lack, before their next use. The texts are fixed and run as superuser, so they make, change
+//! Each version after the first is a file of its own: older slots run what they lack before their next use, new
+//! ones what `template.sql` and `slot.sql` do not make yet while they are made. The texts are fixed and run as superuser, so they make, change
 //! and grant objects of the platform's schemas only and never read, call or alter anything of the tenant's.
 
 use sqlx::postgres::PgConnection;
@@ -12,7 +12,13 @@ use super::{Cells, Slot, SlotName};
 use crate::{During, Store, StoreError};
 
 /// In order; `p0000` stands for the slot's name. Each may run again after it has run.
-const UPGRADES: [(i32, &str); 1] = [(2, include_str!("../../../../migrations/tenant/0002_expose.sql"))];
+const UPGRADES: [(i32, &str); 2] = [
+    (2, include_str!("../../../../migrations/tenant/0002_schema_version.sql")),
+    (3, include_str!("../../../../migrations/tenant/0003_expose.sql")),
+];
+
+/// What `template.sql` and `slot.sql` make.
+pub(super) const MADE_VERSION: i32 = 2;
 
 /// Slots that one process remembers to be current; more are asked for again.
 const CURRENT_MAX: usize = 100_000;
@@ -54,7 +60,8 @@ impl Cells {
     async fn upgrade(&self, slot: &Slot, version: i32) -> Result<(), StoreError> {
         let cell = self.cell(&slot.cell)?;
         let _permit = cell.work.acquire().await.map_err(|_| StoreError::NotFound("cell"))?;
-        let options = cell.options.clone().database(&slot.schema());
+        // No name that a tenant could give an object is ever looked up.
+        let options = cell.options.clone().database(&slot.schema()).options([("search_path", "pg_catalog")]);
         let mut inside = PgConnection::connect_with(&options).await.during("upgrade a slot")?;
         run_since(&mut inside, slot.name(), version).await?;
         inside.close().await.during("leave a slot")

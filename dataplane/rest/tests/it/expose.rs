@@ -353,38 +353,57 @@ async fn expose_stands_in_line_and_beside_ddl() {
     world.stop().await;
 }
 
-// Goal: a slot from before the manifest gets what it needs on first use. Method: take that away, and say so.
+// Goal: a slot of each older version gets what it needs on first use. Method: take that away, and say so.
 #[tokio::test(flavor = "multi_thread")]
 async fn expose_upgrades_an_older_slot_on_first_use() {
     let world = World::start().await;
-    let (_, slot) = world.provision().await;
-    let mut inside = superuser(&world, &slot).await;
-    sqlx::raw_sql("drop schema internal cascade; drop function r402.force_owner()")
-        .execute(&mut inside)
-        .await
-        .unwrap();
     let mut control = PgConnection::connect(&world.control_url).await.unwrap();
-    sqlx::query("update slots set template_version = 1 where number = $1")
-        .bind(slot.number)
-        .execute(&mut control)
-        .await
-        .unwrap();
-    let lacking = apply(&world, &slot, json!({"version": "1"})).await;
-    assert!(matches!(lacking, Err(ExposeError::Raced)), "{lacking:?}");
+    // What a slot of each version lacks, taken away.
+    let without_3 = "drop schema internal cascade; drop function r402.force_owner();";
+    let without_2 = "drop event trigger r402_count_change; drop function r402.count_change();
+        drop table r402.schema_version;";
+    for (version, lacks) in [(1, format!("{without_2}{without_3}")), (2, without_3.to_owned())] {
+        let (_, slot) = world.provision().await;
+        let mut inside = superuser(&world, &slot).await;
+        sqlx::raw_sql(AssertSqlSafe(lacks)).execute(&mut inside).await.unwrap();
+        inside.close().await.unwrap();
+        sqlx::query("update slots set template_version = $2 where number = $1")
+            .bind(slot.number)
+            .bind(version)
+            .execute(&mut control)
+            .await
+            .unwrap();
+        let lacking = apply(&world, &slot, json!({"version": "1"})).await;
+        assert!(matches!(lacking, Err(ExposeError::Raced)), "{version}: {lacking:?}");
+        world.sql(&slot, TABLES).await.unwrap();
+        upgraded_once(&world, &slot).await;
+        apply(&world, &slot, manifest()).await.unwrap();
+        let row = sqlx::query("select template_version from slots where number = $1").bind(slot.number);
+        let now: i32 = row.fetch_one(&mut control).await.unwrap().get(0);
+        assert_eq!(now, store::cells::TEMPLATE_VERSION);
+    }
+    control.close().await.unwrap();
+    world.stop().await;
+}
+
+/// By two nodes at once, beside a tenant who is changing the schema and does not commit. Afterwards changes are
+/// counted.
+async fn upgraded_once(world: &World, slot: &Slot) {
+    let mut busy = world.connect_as(slot, Login::Admin, &slot.schema()).await.unwrap();
+    let changing = format!("begin; create table {}.half_made (id int)", slot.schema());
+    sqlx::raw_sql(AssertSqlSafe(changing)).execute(&mut busy).await.unwrap();
     let (a, b) = tokio::join!(
-        world.cells.slot_upgrade(&world.store, &slot),
-        world.cells.slot_upgrade(&world.store, &slot)
+        world.cells.slot_upgrade(&world.store, slot),
+        world.cells.slot_upgrade(&world.store, slot)
     );
     a.unwrap();
     b.unwrap();
-    world.sql(&slot, TABLES).await.unwrap();
-    apply(&world, &slot, manifest()).await.unwrap();
-    let row = sqlx::query("select template_version from slots where number = $1").bind(slot.number);
-    let version: i32 = row.fetch_one(&mut control).await.unwrap().get(0);
-    assert_eq!(version, store::cells::TEMPLATE_VERSION);
-    control.close().await.unwrap();
-    inside.close().await.unwrap();
-    world.stop().await;
+    sqlx::raw_sql("rollback").execute(&mut busy).await.unwrap();
+    busy.close().await.unwrap();
+    let count = || world.rows(slot, "select version::int as n from r402.schema_version");
+    let before = count().await[0]["n"].as_i64().unwrap();
+    world.sql(slot, "create table counted (id int)").await.unwrap();
+    assert!(count().await[0]["n"].as_i64().unwrap() > before);
 }
 
 async fn superuser(world: &World, slot: &Slot) -> PgConnection {

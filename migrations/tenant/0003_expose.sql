@@ -1,9 +1,11 @@
--- Version 2 of what a slot holds: what the expose manifest needs. Runs as superuser, in a new slot before any tenant
+-- Version 3 of what a slot holds: what the expose manifest needs. Runs as superuser, in a new slot before any tenant
 -- could put an object there, and in an older one before its next use: it names nothing of the tenant's. `p0000` stands
 -- for the slot's name. May run again.
 begin;
 -- Two nodes may meet here.
 lock table pg_catalog.pg_event_trigger in share update exclusive mode;
+-- They are for tenants: counting this change would wait for one who is changing the schema.
+set local event_triggers = off;
 
 -- The last manifest that was applied and what it left, committed together with it.
 create schema if not exists internal;
