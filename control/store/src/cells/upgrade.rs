@@ -1,8 +1,9 @@
 //! Bringing older slots to the newest version of what a slot starts with.
 //!
-//! Each version after the first is a file of its own: older slots run what they lack before their next use, new
-//! ones what `template.sql` and `slot.sql` do not make yet while they are made. The texts are fixed and run as superuser, so they make, change
-//! and grant objects of the platform's schemas only and never read, call or alter anything of the tenant's.
+//! Each version after the first is a file of its own: older slots run what they lack before their next use,
+//! new ones what `template.sql` and `slot.sql` do not make yet while they are made. The texts are fixed and
+//! run as superuser, so they make, change and grant objects of the platform's schemas only and never read,
+//! call or alter anything of the tenant's.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
