@@ -62,6 +62,26 @@ impl Rest {
     }
 }
 
+impl Rest {
+    /// The statements that a request on a table becomes, with the values of `$1` and on: for whoever explains
+    /// them or runs them by other means. Nothing but the schema is read.
+    ///
+    /// # Errors
+    /// What the request is refused for before it is run.
+    pub async fn statements(
+        &self,
+        slot: &Slot,
+        who: &Who,
+        ask: &Ask,
+    ) -> Result<[(String, Vec<Option<String>>); 2], Failure> {
+        let request = Request::read(ask)?;
+        let (schema, _) = self.inner.schema(slot, who).await?;
+        let job = request.job(&schema)?;
+        let settings = run::settings(&schema, who, ask, &job).to_vec();
+        Ok([(run::settings_text(&schema), settings), (job.statement.text, job.statement.params)])
+    }
+}
+
 /// A refusal on the wire.
 fn refusal(error: RestError, ask: &Ask) -> Answer {
     let mut headers = vec![("content-type".to_owned(), "application/json; charset=utf-8".to_owned())];

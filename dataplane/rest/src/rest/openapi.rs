@@ -9,10 +9,15 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Column, Function, Schema, Table};
 
-/// `$1` the schema, `$2` the role: names of relations by right, and of functions.
+/// `$1` the schema, `$2` the role: names of relations by right, and of functions. A table of which no policy can
+/// show the role anything is left out: reading it is allowed and gives nothing, but its name is nobody's business.
 pub(super) const RIGHTS: &str = "
   with c as (select relname, oid from pg_catalog.pg_class where relnamespace = pg_catalog.to_regnamespace($1)
-      and relkind in ('r','p','v','m','f')),
+      and relkind in ('r','p','v','m','f')
+      and (not relrowsecurity or $2 = 'service_role' or exists (
+        select from pg_catalog.pg_policy p, unnest(p.polroles) as m (member)
+        where p.polrelid = pg_class.oid and p.polpermissive
+          and (member = 0 or pg_catalog.pg_has_role($2::name, member, 'usage'))))),
   r as (select $2::name as role)
   select json_build_object(
     'select', (select coalesce(json_agg(relname), '[]') from c, r

@@ -15,7 +15,7 @@ use crate::harness::{World, refused};
 const DENIED: &str = "42501";
 
 /// Every kind of statement, with `T` for another project's table.
-const ON_A_TABLE: [&str; 24] = [
+pub const ON_A_TABLE: [&str; 24] = [
     "select * from T",
     "explain select * from T",
     "insert into T values ('x')",

@@ -2,6 +2,8 @@
 
 mod dialect;
 mod isolation;
+mod manifest;
+mod matrix;
 mod schema;
 
 use bytes::Bytes;
@@ -44,22 +46,35 @@ pub struct Case<'a> {
 
 impl Tables {
     pub async fn start() -> Self {
+        Self::holding(schema::SCHEMA).await
+    }
+
+    /// One project that holds what `sql` makes.
+    pub async fn holding(sql: &str) -> Self {
         let world = World::start().await;
         let (_, slot) = world.provision().await;
-        world.sql(&slot, schema::SCHEMA).await.unwrap();
+        world.sql(&slot, sql).await.unwrap();
         let rest = Rest::new(world.cells.clone());
         Self { world, slot, rest }
     }
 
     pub async fn ask(&self, role: Role, case: Case<'_>) -> Got {
+        self.ask_as(role, "00000000-0000-7000-8000-000000000001", case).await
+    }
+
+    /// The same for the user with that id.
+    pub async fn ask_as(&self, role: Role, user: &str, case: Case<'_>) -> Got {
         let (path, query) = case.path.split_once('?').unwrap_or((case.path, ""));
         let target = match path.strip_prefix("/rpc/") {
             Some(name) => Target::Function(name.to_owned()),
             None if path == "/" => Target::Root,
             None => Target::Table(path.trim_start_matches('/').to_owned()),
         };
-        let claims =
-            json!({ "role": role.as_str(), "sub": "00000000-0000-7000-8000-000000000001" }).to_string();
+        let claims = match role {
+            Role::Anon | Role::Service => json!({ "role": role.as_str() }),
+            _ => json!({ "role": role.as_str(), "sub": user }),
+        }
+        .to_string();
         let ask = Ask {
             method: case.method.to_owned(),
             path: path.to_owned(),
