@@ -63,6 +63,7 @@ pub trait During<T> {
 
 impl<T> During<T> for Result<T, sqlx::Error> {
     fn during(self, what: &'static str) -> Result<T, StoreError> {
+        types::kill_points::awaited(what);
         self.map_err(|source| {
             let constraint = source.as_database_error().and_then(|e| e.constraint()).map(str::to_owned);
             match constraint {
@@ -81,6 +82,7 @@ pub(crate) trait ListDuring<T> {
 
 impl<T> ListDuring<T> for Result<T, sea_orm::DbErr> {
     fn during_list(self, what: &'static str) -> Result<T, StoreError> {
+        types::kill_points::awaited(what);
         self.map_err(|e| StoreError::Db { during: what, source: sqlx::Error::Protocol(e.to_string()) })
     }
 }

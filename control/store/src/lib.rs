@@ -32,6 +32,7 @@ pub mod releases;
 pub mod requests;
 mod secrets;
 pub mod sightings;
+pub mod simulation;
 pub mod stalls;
 pub mod stripe_events;
 pub mod subdomains;
@@ -118,5 +119,20 @@ impl Store {
 
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// Hands out no connection from now on, as a process that died would not; what is under way may end.
+    pub fn shut(&self) {
+        drop(self.pool.close());
+    }
+
+    /// Whether it was closed.
+    pub fn is_shut(&self) -> bool {
+        self.pool.is_closed()
+    }
+
+    /// Whether nobody uses a connection just now.
+    pub fn at_rest(&self) -> bool {
+        usize::try_from(self.pool.size()).is_ok_and(|size| self.pool.num_idle() == size)
     }
 }

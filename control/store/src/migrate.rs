@@ -13,7 +13,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [(i64, &str, &str); 20] = migrations![
+const MIGRATIONS: [(i64, &str, &str); 21] = migrations![
     1 "0001_ownership",
     2 "0002_accounts",
     3 "0003_ledger",
@@ -34,6 +34,7 @@ const MIGRATIONS: [(i64, &str, &str); 20] = migrations![
     50 "0050_suspense_resolutions",
     51 "0051_transfers_by_time",
     52 "0052_budgets",
+    60 "0060_ended_payments",
 ];
 
 impl Store {
