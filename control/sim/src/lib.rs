@@ -36,8 +36,9 @@ use types::kill_points;
 use crate::stage::Stage;
 use crate::world::World;
 
-/// Connections of the simulator itself and of each node: one is in use, one may be on its way back.
-const CONNECTIONS: u32 = 4;
+/// Connections of the simulator itself and of each node. One, because nothing that is done here needs a second
+/// connection while it holds the first: what did would wait for itself.
+const CONNECTIONS: u32 = 1;
 
 /// What to run.
 #[derive(Debug, Clone, Copy)]

@@ -89,7 +89,8 @@ pub(crate) async fn tick(world: &World, place: usize, name: &str) -> Result<Stri
     Ok(outcome.map_or_else(|| "dead".to_owned(), |outcome| crate::node::word(&outcome)))
 }
 
-async fn hints(world: &World) -> Result<(), Fault> {
+/// Delivers every hint that waits, and those that come of them.
+pub(crate) async fn hints(world: &World) -> Result<(), Fault> {
     while let Some(hint) = world.post.take(|_| 0) {
         let Some(node) = &world.nodes[hint.node] else { continue };
         let actors = node.actors();

@@ -42,6 +42,8 @@ struct State {
     gate: Option<Gate>,
     /// The node that died last, and where.
     fell: Option<(usize, &'static str)>,
+    /// Something waited in vain for a connection.
+    starved: bool,
 }
 
 pub(crate) struct Stage {
@@ -92,6 +94,11 @@ impl Stage {
         state.fell.take()
     }
 
+    /// Whether something waited in vain for a connection since this was asked last.
+    pub fn starved(&self) -> bool {
+        std::mem::take(&mut self.lock().starved)
+    }
+
     /// The next question to the chain waits at this gate.
     pub fn shut_gate(&self, gate: Option<Gate>) {
         self.lock().gate = gate;
@@ -109,6 +116,10 @@ impl Stage {
     pub fn pass(&self, name: &'static str) {
         let acting = self.acting.load(Ordering::SeqCst);
         if acting == NOBODY || name == ASIDE {
+            return;
+        }
+        if name == store::STARVED {
+            self.lock().starved = true;
             return;
         }
         {

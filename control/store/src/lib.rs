@@ -47,7 +47,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use claims::{Claimed, Fence, Peer};
 pub(crate) use error::ListDuring;
-pub use error::{During, StoreError};
+pub use error::{During, STARVED, StoreError};
 pub use listen::Hints;
 pub use secrets::{MasterKey, Sealed};
 pub use tx::{FencedTx, Tx};

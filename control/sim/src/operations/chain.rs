@@ -11,10 +11,10 @@ use crate::world::World;
 
 pub(super) const ALL: &[Operation] = &[
     operation!("mine", 15, false, mine),
-    operation!("reorganisation", 5, false, reorganise),
+    operation!("reorganisation", 6, false, reorganise),
     operation!("finality", 1, false, finality),
     operation!("time", 2, false, time),
-    operation!("age", 2, false, age),
+    operation!("age", 1, false, age),
     operation!("transfer", 1, false, transfer),
     operation!("stranger", 2, false, stranger),
     operation!("pocket money", 1, false, pocket_money),
@@ -24,7 +24,7 @@ pub(super) const ALL: &[Operation] = &[
 /// Deeper than this no chain of today goes.
 const REORGANISATION_MAX: u64 = 18;
 
-async fn mine(world: &mut World) -> Outcome {
+pub(super) async fn mine(world: &mut World) -> Outcome {
     let blocks = 1 + world.dice.below(3);
     for _ in 0..blocks {
         world.chain.mine();

@@ -7,9 +7,9 @@ use crate::world::{NODES, World};
 pub(super) const ALL: &[Operation] = &[
     operation!("kill", 1, false, kill),
     operation!("restart", 1, false, restart),
-    operation!("start", 7, false, start),
-    operation!("paused", 4, false, paused),
-    operation!("heard again", 3, false, heard_again),
+    operation!("start", 6, false, start),
+    operation!("paused", 3, false, paused),
+    operation!("heard again", 2, false, heard_again),
 ];
 
 async fn kill(world: &mut World) -> Outcome {

@@ -27,7 +27,7 @@ pub(super) const ALL: &[Operation] = &[
     operation!("from balance", 7, true, from_balance),
     operation!("same request", 4, true, same_request),
     operation!("two at once", 3, true, two_at_once),
-    operation!("resolve", 1, true, resolve),
+    operation!("resolve", 2, true, resolve),
 ];
 
 /// As long as our offers allow.

@@ -1,7 +1,8 @@
 //! What the nodes do by themselves, and the messages between their actors.
 
+use super::chain::mine;
 use super::{Operation, Outcome, operation};
-use crate::settle::tick;
+use crate::settle::{hints, tick};
 use crate::world::World;
 
 pub(super) const ALL: &[Operation] = &[
@@ -12,12 +13,25 @@ pub(super) const ALL: &[Operation] = &[
     operation!("sealer", 1, true, sealer),
     operation!("lifecycle", 1, true, lifecycle),
     operation!("housekeeping", 1, true, housekeeping),
-    operation!("message", 22, true, message),
+    operation!("message", 24, true, message),
+    operation!("calm", 5, true, calm),
 ];
 
 async fn some_tick(world: &mut World, name: &str) -> Outcome {
     let Some(place) = world.some_node() else { return Ok("nobody".to_owned()) };
     Ok(format!("node {place} {}", tick(world, place, name).await?))
+}
+
+/// A few seconds in which nothing goes wrong but what has gone wrong already: most of a real day.
+async fn calm(world: &mut World) -> Outcome {
+    let Some(place) = world.some_node() else { return Ok("nobody".to_owned()) };
+    let mut done = Vec::new();
+    for name in ["payments", "lanes", "watcher"] {
+        mine(world).await?;
+        done.push(tick(world, place, name).await?);
+        hints(world).await?;
+    }
+    Ok(format!("node {place} {}", done.join(", ")))
 }
 
 async fn watcher(world: &mut World) -> Outcome {
