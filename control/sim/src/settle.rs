@@ -32,13 +32,11 @@ pub(crate) async fn settle(world: &mut World) -> Result<(), Fault> {
             tick(world, 0, name).await?;
             hints(world).await?;
         }
-        world.oracle.look(&world.admin, &world.memory).await?;
         if round > 2 && world.oracle.open().is_empty() && world.post.waiting() == 0 {
             break;
         }
     }
     tick(world, 0, "sealer").await?;
-    world.oracle.look(&world.admin, &world.memory).await?;
     let open = world.oracle.open();
     if !open.is_empty() {
         return Err(Fault(format!("never ends: {}", open.join("; "))));
@@ -74,7 +72,7 @@ fn pass(world: &World, secs: u64) {
 }
 
 /// Has a node run one of its loops.
-pub(crate) async fn tick(world: &World, place: usize, name: &str) -> Result<String, Fault> {
+pub(crate) async fn tick(world: &mut World, place: usize, name: &str) -> Result<String, Fault> {
     let Some(node) = &world.nodes[place] else { return Ok("nobody".to_owned()) };
     let deps = node.deps.clone();
     let outcome = world
@@ -85,17 +83,17 @@ pub(crate) async fn tick(world: &World, place: usize, name: &str) -> Result<Stri
             }
         })
         .await;
-    world.rest().await?;
+    world.look().await?;
     Ok(outcome.map_or_else(|| "dead".to_owned(), |outcome| crate::node::word(&outcome)))
 }
 
 /// Delivers every hint that waits, and those that come of them.
-pub(crate) async fn hints(world: &World) -> Result<(), Fault> {
+pub(crate) async fn hints(world: &mut World) -> Result<(), Fault> {
     while let Some(hint) = world.post.take(|_| 0) {
         let Some(node) = &world.nodes[hint.node] else { continue };
         let actors = node.actors();
         world.on(hint.node, async move { actors.deliver(hint.message).await }).await;
-        world.rest().await?;
+        world.look().await?;
     }
     Ok(())
 }

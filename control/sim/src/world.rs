@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub memory: Memory,
     pub oracle: Oracle,
     trace: Trace,
+    /// Whether the step at hand has looked at the books after all that it did.
+    looked: bool,
     steps: u32,
     crashes: u32,
     fell_at: Vec<&'static str>,
@@ -91,6 +93,7 @@ impl World {
             memory: Memory::default(),
             oracle: Oracle::default(),
             trace: Trace::new(plan.told),
+            looked: false,
             dice,
             steps: 0,
             crashes: 0,
@@ -112,6 +115,7 @@ impl World {
         if operation.may_crash && self.dice.chance(CRASHES_PERCENT) {
             self.stage.arm(1 + self.dice.below(PLACES_MAX));
         }
+        self.looked = false;
         let outcome = (operation.run)(self).await?;
         let fell = self.stage.disarm();
         self.rest().await?;
@@ -126,7 +130,7 @@ impl World {
             self.bury(place).await?;
         }
         // Where no node acts the books stay as they are.
-        if operation.may_crash {
+        if operation.may_crash && !self.looked {
             self.oracle.look(&self.admin, &self.memory).await?;
         }
         let books = self.oracle.summary();
@@ -151,6 +155,14 @@ impl World {
             Err(_) if !self.stage.is_alive(place) => None,
             Err(panic) => resume_unwind(panic),
         }
+    }
+
+    /// Waits for rest, then looks at the books. The rules compare what one message did: an operation that is more
+    /// than one looks after each.
+    pub async fn look(&mut self) -> Result<(), Fault> {
+        self.rest().await?;
+        self.looked = true;
+        self.oracle.look(&self.admin, &self.memory).await
     }
 
     /// A living node, by chance.

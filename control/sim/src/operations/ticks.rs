@@ -80,7 +80,7 @@ async fn message(world: &mut World) -> Outcome {
     for _ in 0..if fate < 14 { 2 } else { 1 } {
         let (actors, message) = (actors.clone(), hint.message.clone());
         outcome = world.on(hint.node, async move { actors.deliver(message).await }).await;
-        world.rest().await?;
+        world.look().await?;
     }
     let word =
         outcome.map_or("dead", |outcome| outcome.map_or_else(|problem| problem.code.as_str(), |_| "ok"));
