@@ -24,7 +24,7 @@ use store::stripe_events::{
 use types::{AccountId, kill_point};
 
 use crate::kit::ActorError;
-use crate::{Deps, lease};
+use crate::{Deps, card_balance, lease};
 
 /// Events that one tick takes, and checkouts that it posts.
 const ROWS_MAX: i64 = 500;
@@ -189,5 +189,5 @@ pub async fn reconcile(deps: &Arc<Deps>) -> Result<(), ActorError> {
         tracing::warn!(missed, "webhooks of Stripe were missed and are made good");
     }
     cursor_move(&deps.store, now).await?;
-    Ok(())
+    card_balance::compare(deps, cards, now).await
 }

@@ -3,6 +3,7 @@
 //! Calls go down this list, hints go anywhere: deploy -> project; payment -> lease, wallet. The chain watcher
 //! and the outbox relay only hint. See [`kit`] for what all kinds share.
 
+mod card_balance;
 pub mod cards;
 pub mod chain_watcher;
 mod chains;

@@ -255,7 +255,8 @@ async fn money_that_an_operator_resolved_is_not_credited_to_a_proof_that_comes_l
     let request = lease::Request::Credit { payment: payment.id };
     let refused = node.actors().lease.call(payment.account, request, CALL).await.unwrap_err();
     assert_eq!(refused.into_problem().code, Code::SuspenseNotResolvable);
-    // A verdict waits for some blocks more.
+    // A verdict waits for some blocks more than there were when it was asked for.
+    node.step(payment.id).await;
     for _ in 0..4 {
         world.chain.mine();
     }

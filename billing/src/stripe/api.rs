@@ -107,14 +107,21 @@ struct SessionForm<'a> {
     customer_email: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_creation: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payment_intent_data: Option<IntentData>,
+    payment_intent_data: IntentData,
     line_items: [LineItem<'a>; 1],
 }
 
 #[derive(Serialize)]
 struct IntentData {
-    setup_future_usage: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setup_future_usage: Option<&'static str>,
+    metadata: Named,
+}
+
+/// Our quote's name on the payment itself, where Stripe's balance shows it.
+#[derive(Serialize)]
+struct Named {
+    checkout: String,
 }
 
 #[derive(Serialize)]
@@ -135,16 +142,20 @@ struct ProductData<'a> {
     name: &'a str,
 }
 
+/// One page of a list, newest first.
 #[derive(Serialize)]
-struct EventsQuery<'a> {
+struct PageQuery<'a> {
     limit: u32,
     created: Since,
-    types: [&'static str; 9],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    types: &'a [&'a str],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    expand: &'a [&'a str],
     #[serde(skip_serializing_if = "Option::is_none")]
     starting_after: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Clone, Copy)]
 struct Since {
     gte: i64,
 }
@@ -157,6 +168,7 @@ struct ChargeForm<'a> {
     payment_method: &'a str,
     off_session: bool,
     confirm: bool,
+    metadata: Named,
 }
 
 impl Cards {
@@ -191,7 +203,10 @@ impl Cards {
             cancel_url: asked.cancel_url,
             customer_email: asked.email,
             customer_creation: asked.save_card.then_some("always"),
-            payment_intent_data: asked.save_card.then_some(IntentData { setup_future_usage: "off_session" }),
+            payment_intent_data: IntentData {
+                setup_future_usage: asked.save_card.then_some("off_session"),
+                metadata: Named { checkout: asked.id.to_string() },
+            },
             line_items: [LineItem {
                 quantity: 1,
                 price_data: PriceData {
@@ -238,6 +253,7 @@ impl Cards {
             payment_method: &card.payment_method,
             off_session: true,
             confirm: true,
+            metadata: Named { checkout: id.to_string() },
         };
         let answer = self.post("/payment_intents", &form, &id.to_string()).await?;
         let state = answer.get("status").and_then(Value::as_str).unwrap_or_default();
@@ -253,23 +269,40 @@ impl Cards {
     /// # Errors
     /// `Refused`, `Unknown`: what was read so far is not told.
     pub async fn events_since(&self, since_secs: i64) -> Result<Vec<Value>, CardError> {
+        self.list("/events", since_secs, (&ACTED_ON, &[])).await
+    }
+
+    /// Every balance transaction since then, newest first, each with the charge, refund or dispute behind it.
+    ///
+    /// # Errors
+    /// As [`Cards::events_since`].
+    pub async fn balance_since(&self, since_secs: i64) -> Result<Vec<Value>, CardError> {
+        self.list("/balance_transactions", since_secs, (&[], &["data.source"])).await
+    }
+
+    async fn list(
+        &self,
+        path: &str,
+        since_secs: i64,
+        (types, expand): (&[&str], &[&str]),
+    ) -> Result<Vec<Value>, CardError> {
         let mut all: Vec<Value> = Vec::new();
+        let created = Since { gte: since_secs };
         for _ in 0..PAGES_MAX {
-            let last = all.last().and_then(|event| event.get("id")).and_then(Value::as_str);
-            let created = Since { gte: since_secs };
-            let query = EventsQuery { limit: PAGE, created, types: ACTED_ON, starting_after: last };
-            let mut page = self.get("/events", &query).await?;
+            let last = all.last().and_then(|object| object.get("id")).and_then(Value::as_str);
+            let query = PageQuery { limit: PAGE, created, types, expand, starting_after: last };
+            let mut page = self.get(path, &query).await?;
             let more = page.get("has_more").and_then(Value::as_bool).unwrap_or(false);
-            let Some(Value::Array(events)) = page.get_mut("data").map(Value::take) else {
+            let Some(Value::Array(objects)) = page.get_mut("data").map(Value::take) else {
                 return Err(CardError::Unknown("a list without data".to_owned()));
             };
-            let empty = events.is_empty();
-            all.extend(events);
+            let empty = objects.is_empty();
+            all.extend(objects);
             if !more || empty {
                 return Ok(all);
             }
         }
-        Err(CardError::Unknown("more events than one look reads".to_owned()))
+        Err(CardError::Unknown("more objects than one look reads".to_owned()))
     }
 
     async fn post(&self, path: &str, form: &impl Serialize, key: &str) -> Result<Value, CardError> {

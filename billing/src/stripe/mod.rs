@@ -2,6 +2,7 @@
 //! says ([`event`]). Decides nothing about money: amounts come from our own quotes.
 
 pub mod api;
+pub mod balance;
 pub mod event;
 pub mod signature;
 

@@ -34,6 +34,7 @@ mod secrets;
 pub mod sightings;
 pub mod simulation;
 pub mod stalls;
+pub mod stripe_balance;
 pub mod stripe_events;
 pub mod subdomains;
 pub mod suspense;

@@ -15,6 +15,8 @@ pub(crate) struct State {
     pub disputes: BTreeMap<String, Value>,
     /// Oldest first.
     pub events: Vec<Value>,
+    /// Balance transactions, oldest first.
+    pub balance: Vec<Value>,
     /// Idempotency keys: what was asked, and what was answered.
     pub keys: HashMap<String, (String, u16, Value)>,
     pub faults: VecDeque<Fault>,
@@ -40,6 +42,8 @@ pub(crate) struct Session {
     pub intent: Option<String>,
     pub customer: Option<String>,
     pub saves_card: bool,
+    /// `metadata` of the payment.
+    pub metadata: Value,
     pub created: i64,
 }
 
@@ -51,6 +55,7 @@ pub(crate) struct Intent {
     pub status: &'static str,
     pub customer: Option<String>,
     pub payment_method: String,
+    pub metadata: Value,
 }
 
 impl Session {
@@ -72,14 +77,14 @@ impl Intent {
         json!({
             "id": self.id, "object": "payment_intent", "amount": self.cents, "currency": "usd",
             "customer": self.customer, "payment_method": self.payment_method, "status": self.status,
-            "latest_charge": self.charge, "livemode": false, "metadata": {},
+            "latest_charge": self.charge, "livemode": false, "metadata": self.metadata,
         })
     }
 
-    fn charge(&self) -> Value {
+    pub fn charge(&self) -> Value {
         json!({
             "id": self.charge, "object": "charge", "amount": self.cents, "amount_refunded": self.refunded,
-            "currency": "usd", "customer": self.customer, "livemode": false, "paid": true,
+            "currency": "usd", "customer": self.customer, "livemode": false, "metadata": self.metadata, "paid": true,
             "payment_intent": self.id, "refunded": self.refunded == self.cents, "status": "succeeded",
         })
     }
@@ -91,6 +96,15 @@ impl State {
         let text = event.to_string();
         self.events.push(event);
         Some(text)
+    }
+
+    /// Money moved on our balance at Stripe.
+    pub fn moved(&mut self, kind: &str, cents: i64, source: Value) {
+        self.balance.push(json!({
+            "id": name("txn"), "object": "balance_transaction", "type": kind, "amount": cents, "fee": 0,
+            "net": cents, "currency": "usd", "created": SystemClock.now().timestamp(), "source": source,
+            "status": "available",
+        }));
     }
 
     /// The customer went through with it. Nothing happens the second time.
@@ -105,11 +119,16 @@ impl State {
             status: if payment_status == "paid" { "succeeded" } else { "processing" },
             customer: customer.clone(),
             payment_method: name("pm"),
+            metadata: session.metadata.clone(),
         };
         (session.status, session.payment_status) = ("complete", payment_status);
         (session.intent, session.customer) = (Some(intent.id.clone()), customer);
         let shown = session.shown();
+        let (charge, cents) = (intent.charge(), intent.cents);
         self.intents.insert(intent.id.clone(), intent);
+        if payment_status == "paid" {
+            self.moved("charge", cents, charge);
+        }
         self.emit(event("checkout.session.completed", shown))
     }
 
@@ -126,15 +145,23 @@ impl State {
                 "checkout.session.async_payment_failed"
             }
         };
-        let shown = session.shown();
+        let (shown, charge, cents) = (session.shown(), intent.charge(), intent.cents);
+        if settled == Settled::Paid {
+            self.moved("payment", cents, charge);
+        }
         self.emit(event(kind, shown))
     }
 
     pub fn refund(&mut self, session: &str, cents: i64) -> Option<String> {
         let intent = self.sessions.get(session)?.intent.clone()?;
         let intent = self.intents.get_mut(&intent).filter(|i| i.status == "succeeded")?;
+        // Told is what a test likes; moved is what there is.
+        let there = cents.min(intent.cents - intent.refunded).max(0);
         intent.refunded += cents;
         let shown = intent.charge();
+        let source = json!({ "id": name("re"), "object": "refund", "amount": there, "charge": intent.charge,
+            "payment_intent": intent.id, "metadata": {} });
+        self.moved("refund", -there, source);
         self.emit(event("charge.refunded", shown))
     }
 
@@ -147,6 +174,7 @@ impl State {
             "status": "needs_response", "created": SystemClock.now().timestamp(),
         });
         self.disputes.insert(id.to_owned(), dispute.clone());
+        self.moved("adjustment", -cents, dispute.clone());
         self.emit(event("charge.dispute.created", dispute))
     }
 
@@ -155,6 +183,9 @@ impl State {
         dispute["status"] = status.into();
         let shown = dispute.clone();
         let closed = matches!(status, "won" | "lost");
+        if status == "won" {
+            self.moved("adjustment", shown["amount"].as_i64().unwrap_or_default(), shown.clone());
+        }
         self.emit(event(if closed { "charge.dispute.closed" } else { "charge.dispute.updated" }, shown))
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/payment_intents", post(create_intent))
         .route("/v1/payment_intents/{id}", get(fetch_intent))
         .route("/v1/events", get(list_events))
+        .route("/v1/balance_transactions", get(list_balance))
 }
 
 async fn create_session(
@@ -66,27 +67,45 @@ async fn list_events(
     Query(query): Query<Pairs>,
 ) -> Response {
     read(&shared, &headers, |state| {
-        let number = |name: &str| query.get(name).and_then(|text| text.parse::<i64>().ok());
-        let since = number("created[gte]").unwrap_or(0);
-        let limit = usize::try_from(number("limit").unwrap_or(10)).unwrap_or(10).clamp(1, 100);
         let kinds: Vec<&String> =
             query.iter().filter(|(name, _)| name.starts_with("types[")).map(|(_, kind)| kind).collect();
-        let wanted = |event: &&Value| {
-            !state.unlisted
-                && event["created"].as_i64() >= Some(since)
-                && (kinds.is_empty() || kinds.iter().any(|kind| event["type"] == kind.as_str()))
+        let wanted = |event: &Value| {
+            !state.unlisted && (kinds.is_empty() || kinds.iter().any(|kind| event["type"] == kind.as_str()))
         };
-        let mut events: Vec<&Value> = state.events.iter().rev().filter(wanted).collect();
-        if let Some(last) = query.get("starting_after") {
-            let Some(place) = events.iter().position(|event| event["id"] == last.as_str()) else {
-                return refuse(400, "invalid_request_error", "no such event to start after");
-            };
-            events.drain(..=place);
-        }
-        let more = events.len() > limit;
-        events.truncate(limit);
-        (200, json!({ "object": "list", "url": "/v1/events", "has_more": more, "data": events }))
+        page("/v1/events", &state.events, &query, wanted)
     })
+}
+
+async fn list_balance(
+    Shares(shared): Shares<Arc<Shared>>,
+    headers: HeaderMap,
+    Query(query): Query<Pairs>,
+) -> Response {
+    let expanded = query.iter().any(|(name, what)| name.starts_with("expand[") && what == "data.source");
+    read(&shared, &headers, |state| {
+        let (status, mut list) = page("/v1/balance_transactions", &state.balance, &query, |_| true);
+        for transaction in list["data"].as_array_mut().into_iter().flatten().filter(|_| !expanded) {
+            transaction["source"] = transaction["source"]["id"].take();
+        }
+        (status, list)
+    })
+}
+
+fn page(url: &str, all: &[Value], query: &Pairs, wanted: impl Fn(&Value) -> bool) -> Answer {
+    let number = |name: &str| query.get(name).and_then(|text| text.parse::<i64>().ok());
+    let since = number("created[gte]").unwrap_or(0);
+    let limit = usize::try_from(number("limit").unwrap_or(10)).unwrap_or(10).clamp(1, 100);
+    let mut found: Vec<&Value> =
+        all.iter().rev().filter(|one| one["created"].as_i64() >= Some(since) && wanted(one)).collect();
+    if let Some(last) = query.get("starting_after") {
+        let Some(place) = found.iter().position(|one| one["id"] == last.as_str()) else {
+            return refuse(400, "invalid_request_error", "no such object to start after");
+        };
+        found.drain(..=place);
+    }
+    let more = found.len() > limit;
+    found.truncate(limit);
+    (200, json!({ "object": "list", "url": url, "has_more": more, "data": found }))
 }
 
 fn session(state: &mut State, base: &str, form: &Pairs) -> Answer {
@@ -114,6 +133,7 @@ fn session(state: &mut State, base: &str, form: &Pairs) -> Answer {
         intent: None,
         customer: None,
         saves_card: text("payment_intent_data[setup_future_usage]") == "off_session",
+        metadata: named(form, "payment_intent_data[metadata][checkout]"),
         created: SystemClock.now().timestamp(),
     };
     let shown = session.shown();
@@ -143,10 +163,16 @@ fn intent(state: &mut State, form: &Pairs) -> Answer {
         status: "succeeded",
         customer: form.get("customer").cloned(),
         payment_method: card,
+        metadata: named(form, "metadata[checkout]"),
     };
     let shown = intent.shown();
+    state.moved("charge", cents, intent.charge());
     state.intents.insert(intent.id.clone(), intent);
     (200, shown)
+}
+
+fn named(form: &Pairs, field: &str) -> Value {
+    form.get(field).map_or_else(|| json!({}), |checkout| json!({ "checkout": checkout }))
 }
 
 fn found(object: Option<Value>) -> Answer {

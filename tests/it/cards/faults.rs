@@ -101,6 +101,48 @@ async fn what_no_webhook_told_is_found_by_the_reconciler() {
     shop.lab.assert_books_agree();
 }
 
+// C04, D20: Stripe's balance is compared with the books, one payment at a time; what differs is said once.
+#[tokio::test]
+async fn a_payment_that_the_books_lack_is_found_in_the_balance_of_stripe() {
+    let shop = Shop::open().await;
+    let database = shop.lab.database().await;
+    let (known, lost) = (Wallet::random(), Wallet::random());
+    let (whole, pack) = (shop.top_up(&known, 5_000_000).await, shop.top_up(&known, 6_000_000).await);
+    let missed = shop.top_up(&lost, 7_000_000).await;
+    shop.stripe.pay(&whole.session);
+    shop.stripe.pay_later(&pack.session);
+    shop.stripe.settle(&pack.session, stripe_fake::Settled::Paid);
+    shop.stripe.refund(&whole.session, 100);
+    let dispute = shop.stripe.dispute(&pack.session, 600);
+    shop.stripe.dispute_update(&dispute, "won");
+    shop.until(&known.address(), 10_000_000).await;
+    // This one's events are gone for good.
+    shop.stripe.go_silent();
+    shop.stripe.pay(&missed.session);
+    let lines = async || {
+        let sql = "select count(*), count(*) filter (where matched), count(alarmed_at) from stripe_balance";
+        sqlx::query_as::<_, (i64, i64, i64)>(sql).fetch_one(&database).await.unwrap()
+    };
+    eventually("the balance is read", 40, || async { (lines().await.0 == 6).then_some(()) }).await;
+    assert_eq!(lines().await, (6, 0, 0), "too fresh to be judged");
+    shop.lab.expect_error("balance and the books differ");
+    sqlx::query("update stripe_balance set said_at = said_at - interval '1 hour'")
+        .execute(&database)
+        .await
+        .unwrap();
+    eventually("it is compared", 40, || async { (lines().await == (6, 5, 1)).then_some(()) }).await;
+    let intent: String = sqlx::query_scalar("select payment_intent from stripe_balance where not matched")
+        .fetch_one(&database)
+        .await
+        .unwrap();
+    let said = || shop.lab.server.log.lock().unwrap().matches(intent.as_str()).count();
+    eventually("it is said", 10, || async { (said() == 1).then_some(()) }).await;
+    tokio::time::sleep(std::time::Duration::from_secs(12)).await;
+    assert_eq!(said(), 1, "once");
+    assert_eq!(shop.account(&lost.address()).await["exists"], false, "a difference is not a credit");
+    shop.lab.assert_books_agree();
+}
+
 // C14: the server dies at every step of a card payment; the customer is credited once.
 #[tokio::test]
 async fn a_card_payment_survives_a_death_at_every_point() {

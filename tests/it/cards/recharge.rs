@@ -74,9 +74,20 @@ async fn few_credits_are_recharged_once_and_a_declined_card_ends_it() {
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
     assert_eq!((credits().await, shop.stripe.counts().1), (20_000, 2), "one charge");
 
+    // Whoever owes after a dispute is not charged for more.
+    let run = async |sql: &'static str| {
+        sqlx::query(sql).execute(&database).await.unwrap();
+    };
+    run("update accounts set card_debt_micros = 1 where id = (select account_id from email_recharges)").await;
+    run("update email_recharges set threshold = 30000, not_before = now()").await;
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    assert_eq!((credits().await, shop.stripe.counts().1), (20_000, 2), "a debt");
+    run("update email_recharges set threshold = 15000").await;
+    run("update accounts set card_debt_micros = 0").await;
+
     // The card is declined: three times, with pauses that the test shortens, and then no more.
     shop.stripe.decline_saved_cards(Declined::Yes);
-    sqlx::query("update email_recharges set threshold = 30000").execute(&database).await.unwrap();
+    run("update email_recharges set threshold = 30000").await;
     for failures in 1..=3_i32 {
         eventually("a failure", 40, || async {
             let now: i32 = sqlx::query_scalar("select failures from email_recharges")
@@ -86,7 +97,7 @@ async fn few_credits_are_recharged_once_and_a_declined_card_ends_it() {
             (now == failures).then_some(())
         })
         .await;
-        sqlx::query("update email_recharges set not_before = now()").execute(&database).await.unwrap();
+        run("update email_recharges set not_before = now()").await;
     }
     assert_eq!(shop.account(EMAIL).await["auto_recharge_enabled"], false);
     assert_eq!((credits().await, shop.stripe.counts().1), (20_000, 2));
