@@ -28,6 +28,7 @@ mod quotas;
 mod rest;
 mod service;
 mod settle_races;
+mod simulator;
 mod soak;
 mod start;
 mod subdomains;
