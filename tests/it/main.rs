@@ -26,6 +26,7 @@ mod payments;
 mod projects;
 mod quotas;
 mod rest;
+mod restore;
 mod service;
 mod settle_races;
 mod soak;
