@@ -7,7 +7,8 @@ use types::UsdMicros;
 
 use super::event::CENT;
 
-/// The line in a balance transaction, named where it is of this platform; none for what is about no payment (fees, payouts) or not in dollars.
+/// The line in a balance transaction, with our quote where the payment is of this platform; none for what is
+/// about no payment (fees, payouts) or not in dollars.
 pub fn line(transaction: &Value, platform: &str) -> Option<BalanceLine> {
     let text = |name: &str| transaction.pointer(name).and_then(Value::as_str).map(str::to_owned);
     let number = |name: &str| transaction.get(name).and_then(Value::as_i64);
