@@ -8,6 +8,7 @@ mod cards;
 mod content;
 mod crash;
 mod deploys;
+mod expose;
 mod facilitator;
 mod finance;
 mod fuzz;

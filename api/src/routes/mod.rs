@@ -6,6 +6,7 @@ mod budgets;
 mod content;
 mod deploy;
 mod docs;
+mod expose;
 mod facilitator;
 mod faucet;
 mod finance;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())
+        .merge(expose::routes())
         .merge(facilitator::routes())
         .merge(faucet::routes())
         .merge(finance::routes())

@@ -11,6 +11,7 @@ pub mod budgets;
 pub mod caller;
 pub mod content;
 pub mod deploy;
+pub mod expose;
 pub mod faucet;
 pub mod finance;
 pub mod host;

@@ -78,6 +78,8 @@ codes! {
     SqlBlocked, "FORBIDDEN", 403, "auth", false, "edit_request", "Permissions are managed automatically.";
     SqlTimeout, "SQL_TIMEOUT", 408, "api", false, "edit_request", "The statement was stopped at its deadline and rolled back.";
     ResultTooLarge, "RESULT_TOO_LARGE", 413, "validation", false, "edit_request", "Add a limit: at most 10,000 rows or 10 MB are returned.";
+    // The expose manifest.
+    InvalidManifest, "INVALID_MANIFEST", 400, "validation", false, "edit_request", "Correct each entry of errors; nothing was changed.";
     // Content and deploys.
     UploadNotFound, "UPLOAD_NOT_FOUND", 404, "not_found", false, "edit_request", "Start a new upload.";
     UploadIncomplete, "UPLOAD_INCOMPLETE", 409, "validation", true, "retry", "Upload the bytes to the presigned URL, then complete again.";

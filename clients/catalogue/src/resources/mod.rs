@@ -4,6 +4,7 @@ mod admin;
 mod billing;
 mod content;
 mod deploy;
+mod expose;
 mod facilitator;
 mod lab;
 mod projects;
@@ -19,6 +20,7 @@ const PARTS: &[&[Operation]] = &[
     billing::OPERATIONS,
     facilitator::OPERATIONS,
     projects::OPERATIONS,
+    expose::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,

@@ -4,6 +4,7 @@ mod admin;
 mod allowance;
 mod billing;
 mod deploy;
+mod expose;
 mod init;
 mod lab;
 mod projects;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::admin::{WINDOW, meant};
 use super::tier::with_receipt;
-use super::{Outcome, confirmed, ok, rest, sql};
+use super::{Outcome, confirmed, expose, ok, rest, sql};
 use crate::context::Context;
 
 #[derive(Debug, clap::Subcommand)]
@@ -36,6 +36,12 @@ pub enum Projects {
     Schema { id: Option<String> },
     /// Run SQL in a project.
     Sql(sql::SqlArgs),
+    /// Say who may reach a project's tables, views and functions.
+    ApplyExpose(expose::ManifestArgs),
+    /// Show a project's manifest.
+    GetExpose { id: Option<String> },
+    /// Check a manifest; nothing is changed.
+    ValidateExpose(expose::ValidateArgs),
     /// Show what a project brings in and costs, for operators.
     Costs {
         id: Option<String>,
@@ -67,6 +73,9 @@ pub async fn run(command: Projects, context: &Context) -> Outcome {
         Projects::Usage { id } => read("projects.usage", id.as_deref(), context).await,
         Projects::Schema { id } => read("projects.schema", id.as_deref(), context).await,
         Projects::Sql(args) => sql::run(args, context).await,
+        Projects::ApplyExpose(args) => expose::apply(args, context).await,
+        Projects::GetExpose { id } => read("projects.get_expose", id.as_deref(), context).await,
+        Projects::ValidateExpose(args) => expose::validate(args, context).await,
         Projects::Costs { id, window } => {
             // An operator need not have the project's keys.
             let id = match id {
