@@ -1,5 +1,6 @@
 //! One file per resource; each has `routes()`.
 
+mod auth;
 mod billing;
 mod content;
 mod deploy;
@@ -21,6 +22,7 @@ use crate::app::AppState;
 /// Every route of the API host.
 pub(crate) fn all() -> Router<AppState> {
     Router::new()
+        .merge(auth::routes())
         .merge(billing::routes())
         .merge(content::routes())
         .merge(deploy::routes())

@@ -140,6 +140,7 @@ fn security(auth: Auth) -> Value {
         Auth::Wallet => json!([{ "wallet": [] }]),
         Auth::ServiceKey => json!([{ "serviceKey": [] }]),
         Auth::AnonKey => json!([{ "anonKey": [] }, { "serviceKey": [] }]),
+        Auth::User => json!([{ "userToken": [] }]),
         Auth::AnonOrWallet => json!([{ "anonKey": [] }, { "serviceKey": [] }, { "wallet": [] }]),
         Auth::Admin => json!([{ "wallet": [], "adminMode": [] }]),
     }
@@ -157,6 +158,7 @@ fn security_schemes() -> Value {
             "type": "apiKey", "in": "header", "name": "apikey",
             "description": "The project's anon key, which may be public.",
         },
+        "userToken": { "type": "http", "scheme": "bearer", "description": "A token of one of the project's users." },
         "adminMode": { "type": "apiKey", "in": "header", "name": "X-Admin-Mode", "description": "Always 1." },
     })
 }

@@ -6,6 +6,8 @@
 pub enum Method {
     Get,
     Post,
+    Put,
+    Patch,
     Delete,
 }
 
@@ -14,6 +16,8 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
     }
@@ -102,6 +106,8 @@ pub enum Auth {
     ServiceKey,
     /// `apikey: <anon_key>`; a service key does as well.
     AnonKey,
+    /// `Authorization: Bearer <token of an end user>`, and possibly `apikey: <anon_key>`.
+    User,
     /// `apikey`, or the signature of the wallet that owns the project.
     AnonOrWallet,
     /// An admin's wallet and `X-Admin-Mode: 1`.

@@ -13,6 +13,8 @@ pub enum Credential<'a> {
     Wallet,
     ServiceKey(&'a str),
     AnonKey(&'a str),
+    /// The access token of a project's user.
+    User(&'a str),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +82,9 @@ impl<'a> Call<'a> {
     pub fn anon_key(self, key: &'a str) -> Self {
         self.credential(Credential::AnonKey(key))
     }
+    pub fn user(self, access_token: &'a str) -> Self {
+        self.credential(Credential::User(access_token))
+    }
 }
 
 /// A call whose every byte is fixed but the signatures.
@@ -112,7 +117,7 @@ impl Call<'_> {
             self.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         match self.credential {
             Credential::None | Credential::Wallet => {}
-            Credential::ServiceKey(key) => {
+            Credential::ServiceKey(key) | Credential::User(key) => {
                 headers.push(("authorization".to_owned(), format!("Bearer {key}")))
             }
             Credential::AnonKey(key) => headers.push(("apikey".to_owned(), key.to_owned())),
@@ -153,12 +158,13 @@ impl Call<'_> {
 }
 
 fn accepts(auth: Auth, credential: Credential<'_>) -> bool {
-    use Credential::{AnonKey, ServiceKey, Wallet};
+    use Credential::{AnonKey, ServiceKey, User, Wallet};
     match auth {
         Auth::None => true,
         Auth::Wallet | Auth::Admin => credential == Wallet,
         Auth::ServiceKey => matches!(credential, ServiceKey(_)),
         Auth::AnonKey => matches!(credential, AnonKey(_) | ServiceKey(_)),
+        Auth::User => matches!(credential, User(_)),
         Auth::AnonOrWallet => matches!(credential, AnonKey(_) | ServiceKey(_) | Wallet),
     }
 }

@@ -178,7 +178,7 @@ fn verify(token: &str, secrets: &[Secret]) -> Option<ProjectKey> {
 }
 
 /// The project a token claims to be of: only to know whose secret must have signed it.
-fn project_unverified(token: &str) -> Option<ProjectId> {
+pub(crate) fn project_unverified(token: &str) -> Option<ProjectId> {
     #[derive(serde::Deserialize)]
     struct Claimed {
         project_id: ProjectId,

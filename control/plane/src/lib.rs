@@ -24,6 +24,7 @@ pub mod sql;
 pub mod status;
 pub mod subdomain;
 pub mod tiers;
+pub mod users;
 
 use std::sync::Arc;
 
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) status: status::StatusCache,
     pub(crate) sites: host::SiteMemory,
     gatekeeper: meter::Gatekeeper,
+    users: users::UsersState,
 }
 
 /// What the operator decides and no adapter carries.
@@ -78,7 +80,8 @@ impl Plane {
         let started_at = deps.wall.now();
         let (status, sites) = Default::default();
         let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
-        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper }) }
+        let users = users::UsersState::new(deps.cells.clone());
+        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper, users }) }
     }
 
     pub(crate) fn deps(&self) -> &Deps {

@@ -1,5 +1,6 @@
 //! One file per resource, in the order of the reference.
 
+mod auth;
 mod billing;
 mod content;
 mod deploy;
@@ -17,6 +18,7 @@ const PARTS: &[&[Operation]] = &[
     billing::OPERATIONS,
     facilitator::OPERATIONS,
     projects::OPERATIONS,
+    auth::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
     subdomains::OPERATIONS,
