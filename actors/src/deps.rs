@@ -25,6 +25,8 @@ pub struct Deps {
     /// The Postgres servers that hold tenant databases.
     pub cells: Cells,
     pub blobs: Arc<dyn blobs::Blobs>,
+    /// The Stripe account that cards pay to; none where cards are not taken.
+    pub cards: Option<Arc<billing::stripe::Cards>>,
     /// API calls on their way to the database.
     pub meter: Meter,
     /// Prices and limits; the quote is a function of it.

@@ -3,6 +3,8 @@
 //! Calls go down this list, hints go anywhere: deploy -> project; payment -> lease, wallet. The chain watcher
 //! and the outbox relay only hint. See [`kit`] for what all kinds share.
 
+mod card_balance;
+pub mod cards;
 pub mod chain_watcher;
 mod chains;
 pub mod deploy;
@@ -13,6 +15,7 @@ pub mod meter;
 pub mod outbox_relay;
 pub mod payment;
 pub mod project;
+pub mod recharges;
 mod root;
 pub mod schedule;
 #[cfg(test)]

@@ -17,14 +17,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use store::cells::Cells;
 use store::ledger::{AccountRef, balance_find};
 use store::payments::{AuthorisationKey, NewPayment, PaymentRow, PaymentState, payment_insert};
-use store::{MasterKey, Peer, Store};
+use store::{MasterKey, Store};
 use types::{
     AccountId, Clock, ManualClock, Network, NodeId, OsEntropy, PaymentId, TraceId, UsdMicros, Wallet,
     WatcherId,
 };
 
 use self::postgres::Postgres;
-use crate::kit::{ActorError, Forward, Forwarded, Limits};
+use crate::kit::{ActorError, Limits, NoPeers};
 use crate::root::Started;
 use crate::{Actors, ChainDeps, Chains, Deps, chain_watcher, payment, wallet};
 
@@ -76,20 +76,6 @@ pub fn panic_point(node: NodeId, kind: &'static str, place: Place) {
         panics.remove(at);
         drop(panics);
         panic!("ordered by the test: {kind} {place:?}");
-    }
-}
-
-/// Forwards to nowhere: each test says which node it asks.
-struct NoForward;
-
-#[async_trait::async_trait]
-impl Forward for NoForward {
-    async fn forward(
-        &self,
-        _: &Peer,
-        _: Forwarded,
-    ) -> Result<Result<serde_json::Value, ActorError>, ActorError> {
-        Err(ActorError::PeerSilent)
     }
 }
 
@@ -149,11 +135,12 @@ impl World {
             master_key,
             chains: Chains([(NETWORK, chain)].into_iter().collect()),
             blobs: Arc::new(blobs::S3Blobs::new("http://127.0.0.1:1", "none", "none", "none", "none")),
+            cards: None,
             prices: billing::PriceTable::lab(),
             hosts: sites::Hosts::new("http", "localhost", None),
             actors: OnceLock::new(),
         });
-        let started = Actors::start(&deps, Limits::default(), Arc::new(NoForward)).await.unwrap();
+        let started = Actors::start(&deps, Limits::default(), Arc::new(NoPeers)).await.unwrap();
         Node { deps, started: Some(started) }
     }
 

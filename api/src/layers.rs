@@ -147,11 +147,12 @@ pub(crate) async fn cors(request: Request, next: Next) -> Response {
 
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// The last one is really sent as a request header by the x402 wrapper on its paid repeat.
-const ALLOWED_HEADERS: &str = "apikey, authorization, content-type, prefer, range, accept, sign-in-with-x, \
+const ALLOWED_HEADERS: &str = "apikey, authorization, content-type, prefer, range, range-unit, accept, accept-profile, \
+     content-profile, x-client-info, if-match, sign-in-with-x, \
      idempotency-key, payment-signature, x-payment, x-admin-mode, x-confirm-drain, x-confirm-delete, \
      run402-client, access-control-expose-headers";
 const EXPOSED_HEADERS: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Retry-After, \
-     Content-Range, ETag, x-run402-request-id";
+     Content-Range, Content-Location, Location, Preference-Applied, ETag, x-run402-request-id";
 
 /// The target with one leading slash: a client whose base ends in a slash asks for `//tiers/v1`.
 ///

@@ -21,6 +21,8 @@ pub const REFUND: &str = "refund";
 pub const WRITE_OFF: &str = "write_off";
 /// Money seen on a chain that nobody had claimed: posted by the watcher.
 pub const SIGHTING: &str = "sighting";
+/// An operator's decision about such money; named like its sighting, so that it is taken once.
+pub const RESOLUTION: &str = "suspense_resolution";
 /// In a deposit's metadata: the name of the sighting whose money it drew from suspense.
 pub const DRAWN: &str = "drawn";
 /// The revenue account of tiers.
@@ -57,6 +59,28 @@ pub fn deposit(of: &Deposit<'_>) -> Vec<NewTransfer> {
     }
     let expose = NewTransfer::post(name(EXPOSURE), AccountRef::exposure(of.network), of.amount, "exposed");
     vec![arrive.referring_to("payment", of.payment), expose.referring_to("payment", of.payment)]
+}
+
+/// Where money in suspense goes when an operator decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolved {
+    /// To the account whose it is.
+    Credited(AccountId),
+    /// Back over the chain to whoever sent it.
+    Returned,
+}
+
+/// Takes the money of one sighting off suspense.
+pub fn resolve(network: Network, sighting: &str, amount: UsdMicros, to: Resolved) -> NewTransfer {
+    let (to, reason) = match to {
+        Resolved::Credited(account) => {
+            (AccountRef::customer(account, Currency::of(network)), "suspense_credited")
+        }
+        Resolved::Returned => (AccountRef::x402_clearing(network), "suspense_returned"),
+    };
+    let sides = (AccountRef::suspense(network), to);
+    NewTransfer::post((RESOLUTION, sighting.to_owned()), sides, amount, reason)
+        .referring_to("sighting", sighting)
 }
 
 /// What is charged for a purchase.

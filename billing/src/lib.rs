@@ -5,9 +5,11 @@
 //! lapses ([`lapse`]), and which transfers it makes
 //! ([`legs`]).
 
+pub mod card_legs;
 pub mod lapse;
 pub mod lease;
 pub mod legs;
 mod price_table;
+pub mod stripe;
 
 pub use price_table::{Limits, Offer, PriceTable};

@@ -50,6 +50,7 @@ pub struct FakeChain {
     state: Mutex<State>,
 }
 
+#[derive(Clone)]
 struct State {
     blocks: Vec<Block>,
     pool: Vec<Tx>,
@@ -61,6 +62,7 @@ struct State {
     send_faults: VecDeque<SendFault>,
     skip_secs: u64,
     gas_per_call: u64,
+    shows_next: bool,
 }
 
 #[derive(Clone)]
@@ -86,6 +88,7 @@ impl FakeChain {
             send_faults: VecDeque::new(),
             skip_secs: 0,
             gas_per_call: GAS_PER_CALL,
+            shows_next: false,
         };
         Self { network, state: Mutex::new(state) }
     }
@@ -127,6 +130,12 @@ impl FakeChain {
     /// The next `count` questions of any kind fail; broadcasts are not questions.
     pub fn fail_reads(&self, count: u32) {
         self.state().unavailable_reads = count;
+    }
+
+    /// Whether calls see the block that comes next, as on a node that is making it or that is ahead of the one
+    /// which says the head.
+    pub fn show_next(&self, shows: bool) {
+        self.state().shows_next = shows;
     }
 
     /// What every call takes from now on.
@@ -299,7 +308,10 @@ impl ChainRpc for FakeChain {
     }
 
     async fn call(&self, request: &CallRequest) -> Result<Vec<u8>, RpcError> {
-        let state = self.read()?;
+        let mut state = self.read()?.clone();
+        if state.shows_next {
+            state.mine(true);
+        }
         let block = state.newest();
         if request.to != asset::usdc(self.network).address {
             return Ok(Vec::new());

@@ -299,7 +299,10 @@ async fn a_wrong_chain_or_token_is_refused_at_the_start() {
     let (wrong, bare) = tokio::join!(Lab::start(8453), Lab::start(NETWORK.chain_id()));
     let refused = self_check(&wrong.rpc).await;
     assert_eq!(refused, Err(RpcError::WrongChain { wanted: 84532, found: 8453 }));
-    assert_eq!(self_check(&bare.rpc).await, Err(RpcError::WrongAsset));
+    assert_eq!(self_check(&bare.rpc).await, Err(RpcError::WrongAsset), "no code at the address");
+    // A contract that answers every question with one word, as a token of another name would answer with its own.
+    bare.cheat("anvil_setCode", json!([usdc(), "0x60aa60005260206000f3"])).await;
+    assert_eq!(self_check(&bare.rpc).await, Err(RpcError::WrongAsset), "another domain");
     drop(bare);
     let nobody = AlloyRpc::new(NETWORK, "http://127.0.0.1:1").unwrap();
     assert!(matches!(self_check(&nobody).await, Err(RpcError::Unavailable(_))));

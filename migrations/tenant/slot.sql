@@ -9,6 +9,8 @@ reassign owned by r402_auth to p0000_auth;
 grant usage on schema auth to p0000_admin;
 -- Lets a statement be parsed before its role is set; gives no right on objects.
 grant usage on schema p0000, auth to p0000_api, p0000_staff;
+-- Those who may change a schema count the change.
+grant update on r402.schema_version to p0000_admin, p0000_auth;
 grant select (id, email, is_admin, created_at), references (id) on auth.users to p0000_admin;
 alter default privileges for role p0000_admin revoke execute on routines from public;
 -- Row security is forced and has no policy, which keeps new tables dark: reads give nothing, writes are

@@ -84,6 +84,13 @@ create schema tenant;
 create schema r402;
 grant usage on schema r402 to public;
 
+-- Counts the changes of the schema, so that what is remembered of it elsewhere can be checked by one number. A
+-- row and not a sequence: the number must become visible together with the change, never before it.
+-- Made before the triggers below, which would put row security on it.
+create table r402.schema_version (one boolean primary key default true check (one), version bigint not null);
+insert into r402.schema_version values (true, 1);
+grant select on r402.schema_version to public;
+
 create function r402.dark() returns event_trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare c record;
 begin
@@ -126,7 +133,14 @@ create event trigger r402_bound on ddl_command_start
     'CREATE MATERIALIZED VIEW', 'CREATE SEQUENCE', 'CREATE TYPE', 'CREATE FOREIGN TABLE')
   execute function r402.bound();
 
+create function r402.count_change() returns event_trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  update r402.schema_version set version = version + 1;
+end $$;
+create event trigger r402_count_change on ddl_command_end execute function r402.count_change();
+
 alter event trigger r402_dark enable always;
 alter event trigger r402_bound enable always;
+alter event trigger r402_count_change enable always;
 -- Event triggers do not ask for EXECUTE.
 revoke execute on all functions in schema r402 from public;

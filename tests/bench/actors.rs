@@ -9,13 +9,13 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use actors::kit::{ActorError, Forward, Forwarded, Handle, Kind, Limits};
+use actors::kit::{ActorError, Handle, Kind, Limits, NoPeers};
 use actors::{Chains, Deps};
 use bench::postgres::Postgres;
 use bench::{Latencies, SEED, Table, missing, output, per_second, program, resident_kib};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, call};
 use store::cells::Cells;
-use store::{Claimed, Fence, MasterKey, Peer, Store};
+use store::{Claimed, Fence, MasterKey, Store};
 use types::{NodeId, OsEntropy, SystemClock};
 use uuid::Uuid;
 
@@ -94,19 +94,6 @@ impl Actor for Root {
     }
 }
 
-struct NoForward;
-
-#[async_trait::async_trait]
-impl Forward for NoForward {
-    async fn forward(
-        &self,
-        _: &Peer,
-        _: Forwarded,
-    ) -> Result<Result<serde_json::Value, ActorError>, ActorError> {
-        Err(ActorError::PeerSilent)
-    }
-}
-
 #[tokio::main]
 async fn main() {
     let durable = Postgres::start_with(SETTINGS);
@@ -146,6 +133,7 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
         master_key,
         chains: Chains(BTreeMap::new()),
         blobs: Arc::new(blobs::S3Blobs::new("http://127.0.0.1:1", "none", "none", "none", "none")),
+        cards: None,
         prices: billing::PriceTable::lab(),
         hosts: sites::Hosts::new("http", "localhost", None),
         actors: OnceLock::new(),
@@ -154,7 +142,7 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
 
 async fn handle(deps: &Arc<Deps>) -> Handle<Counter> {
     let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
-    Handle::start(root.get_cell(), deps.clone(), Limits::default(), Arc::new(NoForward)).await.unwrap()
+    Handle::start(root.get_cell(), deps.clone(), Limits::default(), Arc::new(NoPeers)).await.unwrap()
 }
 
 /// Asks keepers `from..to` once each; the first question starts a keeper.

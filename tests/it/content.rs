@@ -1,5 +1,6 @@
 //! Uploads are believed only after their bytes were hashed.
 
+use futures::StreamExt;
 use serde_json::{Value, json};
 use tests::Lab;
 
@@ -45,6 +46,28 @@ async fn bytes_of_another_hash_or_size_are_refused_and_the_right_ones_still_work
     }
     let (_, gone) = session(&lab, anon, &sha256(good), good.len()).await;
     assert!(gone.is_null(), "present content is not asked for again: {gone}");
+}
+
+// Contract 02, open question 19. Goal: a deploy of many files is not slowed down by the project's rate, which 100
+// requests a second are. Method: complete 400 announced uploads, 64 at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn announced_uploads_are_completed_at_any_rate() {
+    let lab = Lab::start().await;
+    let (_, project) = lab.project().await;
+    let anon = project["anon_key"].as_str().unwrap();
+    let content: Vec<_> = (0..400).map(|n: u32| sha256(&n.to_be_bytes())).collect();
+    let content: Vec<_> = content.iter().map(|sha| json!({ "sha256": sha, "size": 4 })).collect();
+    let plan = post(&lab, anon, "/content/v1/plans", json!({ "content": content })).await;
+    let announced: Vec<String> = plan.body["missing"].as_array().unwrap().iter().map(complete).collect();
+    assert_eq!(announced.len(), 400);
+    let asks = announced.iter().map(|path| post(&lab, anon, path, json!({})));
+    let answers: Vec<_> = futures::stream::iter(asks).buffer_unordered(64).collect().await;
+    let others: Vec<_> = answers.iter().filter(|answer| answer.status != 409).collect();
+    assert!(others.is_empty(), "no bytes came yet, and none is told to wait: {others:?}");
+}
+
+fn complete(session: &Value) -> String {
+    format!("/storage/v1/uploads/{}/complete", session["upload_id"].as_str().unwrap())
 }
 
 // I05: another project's bytes are no oracle.

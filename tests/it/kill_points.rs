@@ -14,7 +14,8 @@ use crate::facilitator::{ask, offer_to};
 
 const DEATH_SECS_MAX: u64 = 30;
 const GOOD_SECS_MAX: u64 = 40;
-const FLOWS: [&str; 5] = ["payment", "facilitate", "provision", "erase", "deploy"];
+/// The cases of `card` are in `cards`.
+const FLOWS: [&str; 6] = ["payment", "facilitate", "provision", "erase", "deploy", "card"];
 
 /// A lab that can be made to die at a point.
 struct Victim {

@@ -108,6 +108,7 @@ impl Things {
             _ => &self.upload,
         };
         let path = operation.path.replace("{id}", id).replace("{plan_id}", &self.plan);
+        let path = path.replace("{table}", "items").replace("{function}", "f");
         let path = path.replace("{tier}", "prototype").replace("{name}", &self.name);
         let wallet = self.wallet.address();
         let path = path.replace("{wallet}", &wallet).replace("{identifier}", &wallet);
@@ -140,7 +141,9 @@ impl Things {
             Auth::ServiceKey => lab.with_key(text(&self.project, "service_key"), method, &path, body).await,
             // Nobody signed in: refused, but not for the lease.
             Auth::User => lab.with_key(text(&self.project, "anon_key"), method, &path, body).await,
-            Auth::AnonKey => lab.with_key(text(&self.project, "anon_key"), method, &path, body).await,
+            Auth::AnonKey | Auth::AnonOrUser => {
+                lab.with_key(text(&self.project, "anon_key"), method, &path, body).await
+            }
             Auth::None => {
                 let request = lab.http.request(method.parse().unwrap(), lab.url(&path));
                 lab.send(match body {

@@ -3,11 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod auth;
+mod billing;
+mod budgets;
+mod cards;
 mod content;
 mod crash;
 mod deploys;
 mod facilitator;
+mod finance;
 mod fuzz;
+mod history;
 mod hosting;
 mod identity;
 mod interop;
@@ -21,11 +26,13 @@ mod ownership;
 mod payments;
 mod projects;
 mod quotas;
+mod rest;
 mod service;
 mod settle_races;
 mod soak;
 mod start;
 mod subdomains;
+mod suspense;
 mod tenants;
 mod tiers;
 mod watcher;

@@ -5,6 +5,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tests::{Lab, LabOptions, Server, eventually, fresh_folder, target_binary};
 
+use crate::ownership::{present, sign};
+
 /// A lab whose configuration a second server can use, and that second server.
 pub async fn two_servers() -> (Lab, Server, String) {
     two_servers_with(|config| config).await
@@ -33,22 +35,8 @@ pub async fn two_servers_with(change: impl FnOnce(String) -> String) -> (Lab, Se
 async fn two_servers_share_the_work_without_a_double_writer() {
     let (lab, _second, api) = two_servers().await;
     let wallet = lab.funded_wallet().await;
-    let path = "/tiers/v1/prototype";
-    let (challenge, offer) = lab.challenge(&wallet, path).await;
-    let payment = wallet.payment(&challenge, &offer, &wallet.authorize(&offer));
-    let header = {
-        use base64::Engine;
-        base64::engine::general_purpose::STANDARD.encode(payment.to_string())
-    };
-    let to = |base: &str| {
-        lab.send(
-            lab.http
-                .post(format!("{base}{path}"))
-                .header("sign-in-with-x", wallet.siwx(base, path))
-                .header("payment-signature", &header)
-                .json(&json!({})),
-        )
-    };
+    let payment = sign(&lab, &lab.api, &wallet).await;
+    let to = |base| present(&lab, base, &wallet, &payment);
     let (one, two) = tokio::join!(to(&lab.api), to(&api));
     assert_eq!((one.status, two.status), (200, 200), "{one:?}\n{two:?}");
     assert_eq!(one.body, two.body);
@@ -75,35 +63,9 @@ async fn an_entity_moves_to_the_surviving_server_and_the_old_fence_is_refused() 
     let (lab, mut second, api) = two_servers().await;
     let wallet = lab.subscribed_wallet().await;
     let renew = async |base: &str| {
-        let path = "/tiers/v1/prototype";
-        // While a dead holder's heartbeat has not lapsed the answer is 503, with a time to come back.
-        let challenge = eventually("the challenge", 60, || async {
-            let request =
-                lab.http.post(format!("{base}{path}")).header("sign-in-with-x", wallet.siwx(base, path));
-            let answer = lab.send(request.json(&json!({}))).await;
-            assert!(matches!(answer.status, 402 | 503), "{answer:?}");
-            (answer.status == 402).then_some(answer)
-        })
-        .await;
-        let challenge = tests::decode_challenge(challenge.headers["payment-required"].to_str().unwrap());
-        let offer = challenge["accepts"][0].clone();
-        let payment = wallet.payment(&challenge, &offer, &wallet.authorize(&offer));
-        let header = {
-            use base64::Engine;
-            base64::engine::general_purpose::STANDARD.encode(payment.to_string())
-        };
-        let send = async || {
-            lab.send(
-                lab.http
-                    .post(format!("{base}{path}"))
-                    .header("sign-in-with-x", wallet.siwx(base, path))
-                    .header("payment-signature", &header)
-                    .json(&json!({})),
-            )
-            .await
-        };
+        let payment = sign(&lab, base, &wallet).await;
         eventually("the renewal", 60, || async {
-            let answer = send().await;
+            let answer = present(&lab, base, &wallet, &payment).await;
             (answer.status == 200).then_some(answer.body)
         })
         .await

@@ -14,7 +14,8 @@ use crate::nodes::two_servers_with;
 
 const ROUTE: &str = "/tiers/v1/prototype";
 
-async fn present(lab: &Lab, base: &str, wallet: &Wallet, payment: &Value) -> Answer {
+/// Buys with a payment at one of several servers.
+pub async fn present(lab: &Lab, base: &str, wallet: &Wallet, payment: &Value) -> Answer {
     let request = lab
         .http
         .post(format!("{base}{ROUTE}"))
@@ -24,9 +25,10 @@ async fn present(lab: &Lab, base: &str, wallet: &Wallet, payment: &Value) -> Ans
     lab.send(request).await
 }
 
-/// A keeper that finds its entity taken over answers 503 once; a repeat finds the new holder.
-async fn sign(lab: &Lab, base: &str, wallet: &Wallet) -> Value {
-    let challenge = eventually("the challenge", 30, || async {
+/// A payment for what a server asks. A keeper that finds its entity taken over answers 503 once, and so does one
+/// that waits for a dead holder's heartbeat to lapse; a repeat finds the new holder.
+pub async fn sign(lab: &Lab, base: &str, wallet: &Wallet) -> Value {
+    let challenge = eventually("the challenge", 60, || async {
         let request =
             lab.http.post(format!("{base}{ROUTE}")).header("sign-in-with-x", wallet.siwx(base, ROUTE));
         let answer = lab.send(request.json(&json!({}))).await;

@@ -1,5 +1,6 @@
 //! x402 at the edge: what is not exactly the offered payment changes nothing.
 
+mod after;
 mod broken;
 mod drift;
 mod flood;

@@ -166,5 +166,22 @@ async fn billing_reads_without_a_credential_are_limited_by_address() {
     assert!(late.len() > 50, "{} of 200", late.len());
     assert!(late.iter().all(|answer| answer.body["retry_after"].as_f64().is_some_and(|secs| secs >= 1.0)));
     assert_eq!(read("203.0.113.8").await.status, 200, "another client");
+
+    // C16: who is a customer cannot be found out by trying addresses, whichever way they are asked about.
+    let ask = async |n: usize| {
+        let (email, ip) = (format!("user{n}@example.com"), "203.0.113.9");
+        let request = match n % 3 {
+            0 => lab.http.get(format!("{api}/billing/v1/accounts/{email}")),
+            1 => lab.http.post(format!("{api}/billing/v1/accounts")).json(&json!({ "email": email })),
+            _ => lab
+                .http
+                .post(format!("{api}/billing/v1/tiers/hobby/checkout"))
+                .json(&json!({ "email": email })),
+        };
+        lab.send(request.header("x-forwarded-for", ip)).await.status
+    };
+    let answers = futures::future::join_all((0..45).map(ask)).await;
+    let late = answers.iter().filter(|status| **status == 429).count();
+    assert!(late >= 15, "{answers:?}");
     assert_eq!(lab.get(&path).await.status, 200, "whoever is on this machine");
 }

@@ -85,6 +85,14 @@ impl Customer {
         Some(answer.body)
     }
 
+    /// Starts a card payment. The same key is the same checkout.
+    pub async fn checkout(&self, path: &str, body: &Value, key: &str) -> Option<Value> {
+        let request = self.http.post(format!("{}{path}", self.base())).json(body);
+        let answer = self.ask(request.header("idempotency-key", key)).await?;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Some(answer.body)
+    }
+
     pub async fn provision(&self, wallet: &Wallet, name: &str, key: &str) -> Option<Value> {
         let request = self.signed(wallet, "POST", "/projects/v1", &json!({ "name": name }));
         let answer = self.ask(request.header("idempotency-key", key)).await?;

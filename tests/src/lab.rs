@@ -304,13 +304,25 @@ impl Lab {
     }
 
     /// USDC from nowhere, as much as a test likes: written into the token's storage, so that no transaction
-    /// of ours is in the way.
+    /// of ours is in the way. The chain forgets what is written while it makes a block, so the money counts once
+    /// the next block has it, and is written again otherwise.
     pub async fn mint(&self, wallet: &Wallet, amount: u128) {
         const BALANCES_SLOT: u8 = 2;
+        /// Longer than a block takes; a test that holds blocks waits no longer.
+        const NEXT_BLOCK_WITHIN: Duration = Duration::from_millis(1_200);
         let key = format!("{:0>64}{BALANCES_SLOT:064x}", wallet.address().trim_start_matches("0x"));
         let slot = alloy::primitives::keccak256(hex::decode(key).unwrap()).to_string();
-        self.chain.rpc("anvil_setStorageAt", json!([self.token(), slot, format!("0x{amount:064x}")])).await;
-        assert_eq!(self.chain.usdc_balance(&self.token(), &wallet.address()).await, amount);
+        let (token, value) = (self.token(), format!("0x{amount:064x}"));
+        eventually("minted money", 20, || async {
+            let before = self.chain.block_number().await;
+            self.chain.rpc("anvil_setStorageAt", json!([token, slot, value])).await;
+            let written = Instant::now();
+            while self.chain.block_number().await == before && written.elapsed() < NEXT_BLOCK_WITHIN {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            (self.chain.usdc_balance(&token, &wallet.address()).await == amount).then_some(())
+        })
+        .await;
     }
 
     pub fn token(&self) -> String {

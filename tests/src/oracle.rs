@@ -18,6 +18,8 @@ const QUIET_SECS_MAX: u64 = 45;
 const UNFINISHED: &[(&str, &str)] = &[
     ("outbox rows", "select count(*) from outbox"),
     ("payments", "select count(*) from payments where state in ('verified', 'settling')"),
+    ("events of Stripe", "select count(*) from stripe_events where state = 'pending'"),
+    ("card payments", "select count(*) from card_checkouts where facts_revision > posted_revision"),
     ("projects", "select count(*) from projects where phase in ('provisioning', 'erasing')"),
     (
         "deploys",

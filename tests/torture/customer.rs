@@ -8,10 +8,13 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use sqlx::PgPool;
+use stripe_fake::StripeFake;
 use tests::{Customer, Lab, Site, TIER_PRICE, Wallet, eventually};
 
+use crate::cards::{CARDS, Purse};
+
 /// How long one thing may take, whoever dies meanwhile.
-const DONE_SECS_MAX: u64 = 180;
+pub const DONE_SECS_MAX: u64 = 180;
 const RETRY_AFTER: Duration = Duration::from_millis(150);
 const PROJECTS_MAX: usize = 3;
 const MONEY: u128 = 1_000_000 * TIER_PRICE;
@@ -26,8 +29,9 @@ static REPEATS: AtomicU64 = AtomicU64::new(0);
 pub fn done() -> String {
     let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
     format!(
-        "{} purchases, {} projects, {} deploys, {} erasures, {} repeated requests",
+        "{} purchases on chain, {} by card, {} projects, {} deploys, {} erasures, {} repeated requests",
         of(&PURCHASES),
+        of(&CARDS),
         of(&PROJECTS),
         of(&DEPLOYS),
         of(&ERASURES),
@@ -46,6 +50,7 @@ struct Project {
 pub struct Buyer {
     name: String,
     wallet: Wallet,
+    purse: Purse,
     server: Customer,
     random: StdRng,
     counter: u64,
@@ -55,12 +60,18 @@ pub struct Buyer {
 }
 
 impl Buyer {
-    pub async fn new(number: u64, lab: &Lab, server: Customer, seed: u64) -> Self {
+    pub async fn new(
+        number: u64,
+        lab: &Lab,
+        (server, stripe): (Customer, Arc<StripeFake>),
+        seed: u64,
+    ) -> Self {
         let wallet = Wallet::random();
         lab.mint(&wallet, MONEY).await;
         Self {
             name: format!("buyer-{number}"),
             wallet,
+            purse: Purse::new(stripe),
             server,
             random: StdRng::seed_from_u64(seed.wrapping_add(number)),
             counter: 0,
@@ -76,8 +87,9 @@ impl Buyer {
         self.provision().await;
         while !stop.load(Ordering::SeqCst) {
             match self.random.random_range(0..10) {
-                0..4 => self.purchase().await,
-                4..8 => self.deploy().await,
+                0..3 => self.purchase().await,
+                3..6 => self.card().await,
+                6..8 => self.deploy().await,
                 _ if self.projects.len() < PROJECTS_MAX => self.provision().await,
                 _ => self.erase().await,
             }
@@ -99,6 +111,11 @@ impl Buyer {
         let action = if self.purchases == 1 { "subscribe" } else { "renew" };
         assert_eq!(receipt["action"], action, "{key}: {receipt}");
         PURCHASES.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn card(&mut self) {
+        let key = self.next_key();
+        self.purse.buy(&key, &self.server, &mut self.random).await;
     }
 
     async fn provision(&mut self) {
@@ -143,6 +160,7 @@ impl Buyer {
         .await
         .unwrap();
         assert_eq!(u64::try_from(bought), Ok(self.purchases), "{}: grants", self.name);
+        self.purse.settle(&self.name, lab, database).await;
         let left = lab.chain.usdc_balance(&lab.token(), &self.wallet.address()).await;
         assert_eq!(MONEY - left, TIER_PRICE * u128::from(self.purchases), "{}: paid once each", self.name);
         for (name, phase) in self
@@ -180,7 +198,7 @@ impl Buyer {
 }
 
 /// The same request until it is answered for good.
-async fn persist<T, F, Fut>(what: &str, mut ask: F) -> T
+pub async fn persist<T, F, Fut>(what: &str, mut ask: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Option<T>>,

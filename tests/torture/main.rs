@@ -1,6 +1,7 @@
-//! `cargo xtask torture --kills N [--seed S]`: a server is killed over and over while customers buy, renew,
-//! provision, deploy and erase through it; whatever it answered last, each of them repeats the same request
-//! until it is answered for good. At the end the oracle, and every customer's own account of what happened.
+//! `cargo xtask torture --kills N [--seed S]`: a server is killed over and over while customers buy and renew
+//! on the chain and by card, provision, deploy and erase through it; whatever it answered last, each of them
+//! repeats the same request until it is answered for good. At the end the oracle, and every customer's own
+//! account of what happened.
 //!
 //! Two nodes share one Postgres and one chain. The one that keeps those is left alone; it may take over work
 //! of the one that is killed, but nobody speaks to it. The seed decides the moments of death and what each
@@ -8,6 +9,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod cards;
 mod customer;
 
 use std::path::{Path, PathBuf};
@@ -18,11 +20,13 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use stripe_fake::{FakeConfig, StripeFake};
 use tests::{Customer, Lab, LabOptions, Server, fresh_folder, oracle, target_binary};
 
 use crate::customer::Buyer;
 
 const USAGE: &str = "usage: torture --kills N [--seed S] [--customers C]";
+const SECRET: &str = "whsec_torture";
 const CUSTOMERS: u64 = 6;
 /// Between two deaths, in milliseconds: some come before the server is warm, some after long work.
 const LIFE_MS: std::ops::Range<u64> = 50..5_000;
@@ -62,16 +66,19 @@ fn arguments() -> Option<Arguments> {
 
 async fn run(arguments: &Arguments) {
     let config = fresh_folder().with_extension("toml");
-    let args = vec!["--write-serve-config".to_owned(), config.display().to_string()];
+    let stripe = stripe().await;
+    let mut args = vec!["--write-serve-config".to_owned(), config.display().to_string()];
+    args.extend(["--stripe-url", &stripe.url(), "--stripe-webhook-secret", SECRET].map(str::to_owned));
     let lab = Lab::start_with(LabOptions { args, ..LabOptions::default() }).await;
     shorten_claims(&config);
     let started = Instant::now();
     let mut victim = serve(&config).await;
     let to_victim = Customer::new(&listen(&victim));
+    stripe.set_webhook_url(&webhooks(&victim));
     let stop = Arc::new(AtomicBool::new(false));
     let mut buyers = Vec::new();
     for number in 0..arguments.customers {
-        let buyer = Buyer::new(number, &lab, to_victim.clone(), arguments.seed).await;
+        let buyer = Buyer::new(number, &lab, (to_victim.clone(), stripe.clone()), arguments.seed).await;
         buyers.push(tokio::spawn(buyer.run(stop.clone())));
     }
     let mut random = StdRng::seed_from_u64(arguments.seed);
@@ -82,6 +89,7 @@ async fn run(arguments: &Arguments) {
         // While it is away, requests find nobody; for a while afterwards, a cold server.
         victim = serve(&config).await;
         to_victim.moved(&listen(&victim));
+        stripe.set_webhook_url(&webhooks(&victim));
         if kill % PROGRESS_EVERY == 0 || kill == arguments.kills {
             let done = customer::done();
             eprintln!("torture: {kill} kills, {done} in {} s", started.elapsed().as_secs());
@@ -96,6 +104,8 @@ async fn run(arguments: &Arguments) {
     for buyer in buyers {
         buyer.await.unwrap().settle(&lab, &database).await;
     }
+    let sessions = u64::try_from(stripe.counts().0).unwrap();
+    assert_eq!(sessions, cards::CARDS.load(Ordering::SeqCst), "one session at Stripe for each checkout");
     complain_about(&victim);
     assert_eq!(victim.stop(), Some(0), "{}", victim.log.lock().unwrap());
     oracle(&lab).await;
@@ -103,6 +113,20 @@ async fn run(arguments: &Arguments) {
     let (report, _) = lab.books();
     eprintln!("torture: seed {}: {} kills, {}", arguments.seed, arguments.kills, customer::done());
     eprintln!("torture: books {report}");
+}
+
+/// Stripe outlives its customers.
+async fn stripe() -> Arc<StripeFake> {
+    let config = FakeConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        webhook_secret: SECRET.to_owned(),
+        webhook_url: None,
+    };
+    Arc::new(StripeFake::start(config).await.unwrap())
+}
+
+fn webhooks(server: &Server) -> String {
+    format!("{}/webhooks/v1/stripe", listen(server))
 }
 
 async fn serve(config: &PathBuf) -> Server {

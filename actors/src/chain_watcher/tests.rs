@@ -1,16 +1,23 @@
+use std::time::Duration;
+
+use billing::legs::Resolved;
 use chain::fake::Dropped;
 use chain::lane::{Slot, erc20_transfer, sign};
 use chain::rpc::{ChainRpc, Fees};
 use chain::x402::wire::Authorization;
-use store::ledger::AccountRef;
-use store::payments::PaymentState;
+use store::ledger::{AccountRef, Currency, post};
+use store::payments::{Failure, Move, PaymentState, payment_moved};
 use store::sightings::{CursorMove, blocks_rewound, cursor_moved};
+use store::suspense::{Decided, Resolution, resolution_append, suspended_locked};
 use store::{Claimed, StoreError};
-use types::{UsdMicros, WatcherId};
+use types::{Code, Entropy, OsEntropy, UsdMicros, Wallet, WatcherId};
 
 use super::{WatcherState, handlers};
 use crate::kit::ActorError;
+use crate::lease;
 use crate::testing::{NETWORK, PRICE, World, eventually, key};
+
+const CALL: Duration = Duration::from_secs(20);
 
 // B01. Goal: a payment that changes blocks keeps its one credit. Method: replace its block, mining it again
 // at once.
@@ -181,6 +188,82 @@ async fn money_without_a_payment_is_in_suspense_while_it_is_on_the_chain() {
     };
     assert!(eventually(cleared).await, "{:?} {:?}", suspense().await, world.payment(payment.id).await);
     assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros::ZERO);
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
+// A12. Goal: a payment that was judged and answered as failed is never credited afterwards; its money, if it is on
+// the chain all the same, stays on suspense for an operator. Method: judge it while its money lies there, then
+// order the credit.
+#[tokio::test]
+async fn a_payment_that_was_judged_to_have_failed_is_not_credited_though_its_money_is_there() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let paid = settled_by_a_stranger(&world, UsdMicros(7)).await;
+    node.tick().await;
+    let payment = world.accept(&key(1), paid).await;
+    let failure =
+        Failure { code: "insufficient_funds".to_owned(), message: "ordered by the test".to_owned() };
+    let judged = Move { from: PaymentState::Verified, to: PaymentState::Failed, failure: Some(&failure) };
+    let mut tx = world.store.begin().await.unwrap();
+    payment_moved(&mut tx, payment.id, judged, world.now()).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let order = lease::Request::Credit { payment: payment.id };
+    let answer = node.actors().lease.call(payment.account, order, Duration::from_secs(20)).await.unwrap_err();
+    assert_eq!(answer.into_problem().code, Code::PaymentPending);
+    let row = world.payment(payment.id).await;
+    assert_eq!((row.state, row.credits), (PaymentState::Failed, 0));
+    assert_eq!(world.balance(AccountRef::suspense(NETWORK)).await, UsdMicros(PRICE.0 + 7));
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
+// Oracle (2), A42. Goal: money that an operator resolved is never credited as well. Method: the decision falls
+// between a proof's check and its row; then the lease is asked outright, and the payment goes its own way.
+#[tokio::test]
+async fn money_that_an_operator_resolved_is_not_credited_to_a_proof_that_comes_later() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let paid = settled_by_a_stranger(&world, UsdMicros(7)).await;
+    node.tick().await;
+    let rows = world.store.suspense_list(None, 10).await.unwrap();
+    let row = rows.iter().find(|row| row.sighting.amount == PRICE).expect("it is in suspense");
+    let name = row.sighting.source_id();
+    let mut tx = world.store.begin().await.unwrap();
+    let seen = suspended_locked(&mut tx, &name.parse().unwrap()).await.unwrap().unwrap();
+    let resolution = Resolution {
+        sighting: name.clone(),
+        decided: Decided::Returned { tx_hash: [3; 32] },
+        amount: seen.sighting.amount,
+        currency: Currency::of(NETWORK),
+        note: String::new(),
+        admin: Wallet([9; 20]),
+        created_at: world.now(),
+    };
+    resolution_append(&mut tx, &resolution).await.unwrap();
+    let leg = billing::legs::resolve(NETWORK, &name, seen.sighting.amount, Resolved::Returned);
+    post(&mut tx, OsEntropy.uuid(), &[leg], world.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    world.check_books().await;
+
+    let payment = world.accept(&key(1), paid).await;
+    let request = lease::Request::Credit { payment: payment.id };
+    let refused = node.actors().lease.call(payment.account, request, CALL).await.unwrap_err();
+    assert_eq!(refused.into_problem().code, Code::SuspenseNotResolvable);
+    // A verdict waits for some blocks more than there were when it was asked for.
+    node.step(payment.id).await;
+    for _ in 0..4 {
+        world.chain.mine();
+    }
+    node.drive(&world, payment.id, PaymentState::Failed).await;
+    node.step(payment.id).await;
+    assert_eq!(world.payment(payment.id).await.state, PaymentState::Failed, "it stays so");
+    assert_eq!(world.balance(AccountRef::suspense(NETWORK)).await, UsdMicros(7));
     world.check_books().await;
     node.stop().await;
     world.stop().await;

@@ -30,6 +30,16 @@ pub trait Forward: Send + Sync + 'static {
     -> Result<Result<Value, ActorError>, ActorError>;
 }
 
+/// Of a node that is alone: every peer is silent.
+pub struct NoPeers;
+
+#[async_trait::async_trait]
+impl Forward for NoPeers {
+    async fn forward(&self, _: &Peer, _: Forwarded) -> Result<Result<Value, ActorError>, ActorError> {
+        Err(ActorError::PeerSilent)
+    }
+}
+
 /// The real way: HTTP to the peer's internal listener.
 pub struct HttpForward {
     client: reqwest::Client,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use store::{Claimed, Fence, Peer};
+use store::{Claimed, Fence, Peer, StoreError};
 use tracing::Instrument;
 
 use super::{ActorError, Kind};
@@ -154,7 +154,19 @@ impl<K: Kind> Actor for Keeper<K> {
 }
 
 impl<K: Kind> KeeperState<K> {
+    /// Handles a request. One that another's claim cut off has written nothing under the old fence and is
+    /// repeatable, so it goes to whoever holds the entity now, once: its caller need not know of the change.
     async fn answer(&mut self, request: K::Request) -> Answer<K> {
+        match self.attempt(request.clone()).await {
+            Answer::Done(Err(ActorError::Store(StoreError::Fenced))) => {
+                self.held = None;
+                self.attempt(request).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn attempt(&mut self, request: K::Request) -> Answer<K> {
         if self.held.is_none() {
             match self.claim_and_load().await {
                 Ok(None) => {}

@@ -24,7 +24,7 @@ pub mod watchdog;
 
 pub use directory::{Limits, Observed};
 pub use error::ActorError;
-pub use forward::{Forward, Forwarded, HttpForward};
+pub use forward::{Forward, Forwarded, HttpForward, NoPeers};
 pub use handle::Handle;
 
 use std::fmt::{Debug, Display};

@@ -44,7 +44,7 @@ pub(super) async fn on_credit(
     let legs = legs_of(&mut tx, &payment, &seen, &grant, &again).await?;
     let told = match &again {
         Some(again) => Told::Before(&again.response),
-        None => Told::Now(payment.key.payer, &deps.prices),
+        None => Told::Now(Some(payment.key.payer), &deps.prices),
     };
     let now = deps.clock.now();
     let response = grant.write(&mut tx, &legs, &told, now).await.map_err(refused)?;
@@ -120,7 +120,12 @@ async fn legs_of(
     grant: &Grant,
     again: &Option<Again>,
 ) -> Result<Vec<store::ledger::NewTransfer>, ActorError> {
-    let suspended: Option<Transfer> = transfer_find(tx.tx(), legs::SIGHTING, &seen.source_id()).await?;
+    let name = seen.source_id();
+    // An operator gave it to somebody: read after the sighting was locked, as the operator locks it too.
+    if transfer_find(tx.tx(), legs::RESOLUTION, &name).await?.is_some() {
+        return Err(resolved(payment));
+    }
+    let suspended: Option<Transfer> = transfer_find(tx.tx(), legs::SIGHTING, &name).await?;
     // Row and ledger must agree on where the money lies: drawn from the wrong place, it would be there twice.
     if suspended.as_ref().is_some_and(|t| t.reversed_by.is_none()) != seen.in_suspense {
         return Err(internal(payment, "its money is not where its sighting says"));
@@ -147,6 +152,14 @@ async fn legs_of(
 /// Names a payment's nth deposit in the ledger: by its authorisation, because anyone may have submitted it.
 pub(super) fn deposit_id(payment: &PaymentRow, credit: i32) -> String {
     format!("{}/#{credit}", payment.key)
+}
+
+/// No fault of ours: the payment's next look finds no money for it and ends it.
+fn resolved(payment: &PaymentRow) -> ActorError {
+    tracing::warn!(payment.id = %payment.id, "an operator resolved the money of this payment first");
+    Problem::new(Code::SuspenseNotResolvable, "an operator gave this money to an account or sent it back")
+        .extra("payment_id", payment.id.to_string())
+        .into()
 }
 
 fn pending(payment: &PaymentRow) -> ActorError {

@@ -121,7 +121,7 @@ impl Grant {
 
     /// # Source
     /// Wire contract 01 section 5.4.
-    fn answer(&self, wallet: Wallet, remaining: UsdMicros) -> Value {
+    fn answer(&self, wallet: Option<Wallet>, remaining: UsdMicros) -> Value {
         let lease = self.holding.as_ref().map(Holding::lease);
         json!({
             "wallet": wallet,
@@ -139,7 +139,8 @@ impl Grant {
 pub(super) enum Told<'a> {
     /// The receipt of the first time, given again.
     Before(&'a Value),
-    Now(Wallet, &'a PriceTable),
+    /// The wallet that bought, if one did.
+    Now(Option<Wallet>, &'a PriceTable),
 }
 
 /// The balance as the buyer sees it: cash, and test credit only where nothing is sold for cash.

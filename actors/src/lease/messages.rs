@@ -1,7 +1,7 @@
 //! What a lease actor is asked and answers.
 
 use serde_json::Value;
-use types::{PaymentId, Tier, Wallet};
+use types::{CheckoutId, PaymentId, Tier, Wallet};
 
 /// Every request may be repeated: the same one is never applied twice.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -9,6 +9,8 @@ pub enum Request {
     /// The payment's money is on the canonical chain, deep enough for its amount: books the deposit, charges
     /// the product and grants it, in one commit. Answers `Answer` with the body that the buyer gets.
     Credit { payment: PaymentId },
+    /// Stripe said something about this checkout: makes the books say it too. Answers `Done`.
+    Card { checkout: CheckoutId },
     /// The money left the canonical chain again after it was credited: undoes all of it. Answers `Done`.
     Reverse { payment: PaymentId },
     /// The payment's block is final: its exposure ends. Answers `Done`.

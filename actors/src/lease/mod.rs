@@ -11,6 +11,7 @@
 //! **Failure story.** Before the commit nothing happened; after it everything did. A lost commit ends the
 //! actor; the payment actor asks again and is told what the first one did.
 
+mod card;
 mod credit;
 mod finalize;
 mod grant;
@@ -59,6 +60,7 @@ impl Kind for Lease {
     async fn handle(deps: &Arc<Deps>, state: &mut LeaseState, request: Request) -> Result<Reply, ActorError> {
         match request {
             Request::Credit { payment } => credit::on_credit(deps, state, payment).await,
+            Request::Card { checkout } => card::on_card(deps, state, checkout).await,
             Request::Reverse { payment } => reverse::on_reverse(deps, state, payment).await,
             Request::Finalized { payment } => finalize::on_finalized(deps, state, payment).await,
             Request::Purchase { tier, wallet, request_key } => {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use billing::PriceTable;
+use chrono::{NaiveTime, TimeDelta};
 use store::Store;
 use store::accounts::{account_usage, lease_find, purchase_answer_find};
-use store::ledger::{Currency, LedgerError};
-use types::{AccountId, Code, Problem, Tier, Wallet};
+use store::budgets::{Counted, Scope, Spend, budget_spend};
+use store::ledger::{Currency, LedgerError, balances_within};
+use types::{AccountId, Code, Problem, Tier, UsdMicros, Wallet};
 
 use super::Reply;
 use super::grant::{Grant, Told, order};
@@ -59,8 +61,22 @@ async fn buy(
     grant.purchase.request_key = Some(asked.request_key.clone());
 
     let mut tx = deps.store.fenced(&state.fence).await?;
+    let spend = Spend {
+        account: state.account,
+        scope: Scope { wallet: Some(asked.wallet), project: None },
+        currency,
+        amount: order.price,
+        at: now,
+    };
+    if let Counted::Exceeded { scope, limit, spent } = budget_spend(tx.tx(), &spend).await? {
+        let balances = balances_within(tx.tx(), state.account).await?;
+        tx.rollback().await?;
+        let covered = balances.get(&currency).is_some_and(|b| b.available() >= order.price);
+        // What the balance does not cover is paid otherwise: no budget limits a wallet's own money.
+        return if covered { Err(exceeded(&spend, scope, (limit, spent))) } else { Ok(None) };
+    }
     let legs = grant.legs();
-    let told = Told::Now(asked.wallet, &deps.prices);
+    let told = Told::Now(Some(asked.wallet), &deps.prices);
     let answer = match grant.write(&mut tx, &legs, &told, now).await {
         Ok(answer) => answer,
         Err(LedgerError::Overdraft { .. }) => {
@@ -111,6 +127,19 @@ pub async fn downgrade_check(
             }),
         )
         .into())
+}
+
+/// Which budget has less left, and when it starts anew.
+fn exceeded(spend: &Spend, scope: Scope, (limit, spent): (UsdMicros, UsdMicros)) -> ActorError {
+    let tomorrow = (spend.at.date_naive() + TimeDelta::days(1)).and_time(NaiveTime::MIN).and_utc();
+    Problem::new(Code::BudgetExceeded, "a budget of the account does not allow this debit today")
+        .extra("resets_at", types::rfc3339(tomorrow))
+        .detail("wallet", scope.wallet.map(|wallet| wallet.to_string()))
+        .detail("project_id", scope.project.map(|project| project.to_string()))
+        .detail("limit_usd_micros", limit.0)
+        .detail("spent_usd_micros", spent.0)
+        .detail("amount_usd_micros", spend.amount.0)
+        .into()
 }
 
 fn reused() -> ActorError {

@@ -195,6 +195,10 @@ async fn finalize(deps: &Arc<Deps>, payment: &PaymentRow) -> Result<bool, ActorE
     Ok(false)
 }
 
+/// Blocks by which the head may lag behind what was read before it: behind one address answer nodes that are not
+/// equally far, and a node that is making a block shows some of it already.
+const HEAD_LAG_MAX: i64 = 3;
+
 /// What the chain says about an authorisation that no canonical sighting shows.
 enum Evidence {
     /// A sighting turned up meanwhile.
@@ -221,9 +225,8 @@ async fn evidence(
         let used_at = match state.used_at {
             Some(block) => block,
             None => {
-                // Read after it was found used, so it was used in this block or before.
                 let head = chain.rpc.head().await.map_err(|e| chain_error("read the head", e))?;
-                i64::try_from(head.number).unwrap_or(i64::MAX)
+                i64::try_from(head.number).unwrap_or(i64::MAX).saturating_add(HEAD_LAG_MAX)
             }
         };
         state.used_at = Some(used_at);

@@ -32,7 +32,7 @@ pub struct Payment;
 /// What is remembered between requests: nothing that a fresh look would not find again.
 pub struct PaymentState {
     id: PaymentId,
-    /// The head at which the authorisation was found used although no sighting shows it yet.
+    /// The block by which the authorisation was used, found when no sighting showed it yet.
     used_at: Option<i64>,
 }
 

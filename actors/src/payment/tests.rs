@@ -89,6 +89,27 @@ async fn an_authorisation_that_a_stranger_submits_is_credited_all_the_same() {
     world.stop().await;
 }
 
+// A11, A12. Goal: a payment is not judged by a block that only some of the nodes show yet. Method: calls already
+// answer from the next block while the head and the watcher are at the one before; then that block comes.
+#[tokio::test]
+async fn a_used_authorisation_whose_block_is_still_being_made_is_waited_for() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let payment = world.present(&key(1), PRICE).await;
+    node.step(payment.id).await;
+    node.tick().await;
+    world.chain.show_next(true);
+    node.step(payment.id).await;
+    assert_eq!(world.payment(payment.id).await.state, PaymentState::Settling);
+    world.chain.show_next(false);
+    world.chain.mine();
+    node.drive(&world, payment.id, PaymentState::Credited).await;
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
 // A12, A16, B19. Goal: failure and expiry are what the chain shows, on the chain's time. Method: an empty
 // wallet; then our clock past the window with the chain's before it; then the chain's past it as well.
 #[tokio::test]

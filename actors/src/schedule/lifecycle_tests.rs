@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use store::accounts::{Pin, account_pin, lease_find, standing_find};
-use store::ledger::{AccountRef, Currency, LedgerKind, NewTransfer, post};
+use store::ledger::{AccountRef, Currency, NewTransfer, post};
 use store::projects::{NewProject, project_insert};
 use types::{AccountId, Entropy, Lifecycle, OsEntropy, ProjectId, Tier, UsdMicros, Wallet};
 
@@ -20,7 +20,7 @@ async fn account(world: &World, byte: u8) -> AccountId {
     let fresh = AccountId::new(&OsEntropy);
     let who = store::accounts::account_of_wallet_ensure(&world.store, Wallet([byte; 20]), fresh, world.now());
     let who = who.await.unwrap();
-    let outside = AccountRef::platform(LedgerKind::StripeClearing, Currency::TestUsd, "");
+    let outside = AccountRef::revenue("test", Currency::TestUsd);
     let sides = (outside, AccountRef::customer(who, Currency::TestUsd));
     let mut tx = world.store.begin().await.unwrap();
     let leg = NewTransfer::post(("test", format!("fund/{who}")), sides, UsdMicros(100 * PRICE.0), "test");

@@ -5,10 +5,15 @@ use std::collections::BTreeSet;
 use super::all;
 
 /// Routes without an entry in the catalogue, each with its reason.
-const UNLISTED: [(&str, &str); 2] = [
+const UNLISTED: [(&str, &str); 5] = [
+    // Stripe calls it; no client does.
+    ("POST", "/webhooks/v1/stripe"),
     // What later published clients read instead of the wallet's list; ours use the older route.
     ("GET", "/projects/v1"),
     ("GET", "/projects/v1/{}"),
+    // The same as with a slash at the end.
+    ("GET", "/rest/v1"),
+    ("GET", "/admin/v1/rest"),
 ];
 
 /// `(method, path)` of every route. axum does not list them, but its debug form shows them: a `path => id`

@@ -1,15 +1,19 @@
 //! One file per resource; each has `routes()`.
 
+mod admin;
 mod auth;
 mod billing;
+mod budgets;
 mod content;
 mod deploy;
 mod docs;
 mod facilitator;
 mod faucet;
+mod finance;
 mod lab;
 mod payments;
 mod projects;
+mod rest;
 mod service;
 pub(crate) mod sites;
 mod subdomains;
@@ -22,16 +26,20 @@ use crate::app::AppState;
 /// Every route of the API host.
 pub(crate) fn all() -> Router<AppState> {
     Router::new()
+        .merge(admin::routes())
         .merge(auth::routes())
         .merge(billing::routes())
+        .merge(budgets::routes())
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())
         .merge(facilitator::routes())
         .merge(faucet::routes())
+        .merge(finance::routes())
         .merge(lab::routes())
         .merge(payments::routes())
         .merge(projects::routes())
+        .merge(rest::routes())
         .merge(service::routes())
         .merge(subdomains::routes())
         .merge(tiers::routes())

@@ -108,6 +108,8 @@ pub enum Auth {
     AnonKey,
     /// `Authorization: Bearer <token of an end user>`, and possibly `apikey: <anon_key>`.
     User,
+    /// `apikey: <anon_key>`, and possibly `Authorization: Bearer <token of an end user>`. Never a service key.
+    AnonOrUser,
     /// `apikey`, or the signature of the wallet that owns the project.
     AnonOrWallet,
     /// An admin's wallet and `X-Admin-Mode: 1`.

@@ -155,10 +155,20 @@ impl Plane {
     /// `STORAGE_LIMIT_EXCEEDED`, `STORAGE_UNAVAILABLE`: nothing was kept, and the right
     /// bytes may be put again.
     pub async fn upload_complete(&self, caller: &Caller, id: UploadId) -> Result<Upload, Problem> {
-        let upload = self.upload_of(caller, id).await?;
-        if upload.state == UploadState::Completed {
-            return Ok(upload);
-        }
+        let key = self.project_key(caller).await?;
+        let upload = match self.upload_find(key.project, id).await? {
+            Some(upload) if upload.state == UploadState::Open => {
+                self.announced_call(key.project).await?;
+                upload
+            }
+            other => {
+                self.data_call(key.project).await?;
+                return match other.ok_or_else(|| not_found(id))? {
+                    upload if upload.state == UploadState::Completed => Ok(upload),
+                    _ => Err(not_found(id)),
+                };
+            }
+        };
         let lease = self.content_gate(upload.project).await?;
         self.upload_take(&upload, room(&lease)).await?;
         Ok(Upload { state: UploadState::Completed, ..upload })
@@ -195,8 +205,12 @@ impl Plane {
     async fn upload_of(&self, caller: &Caller, id: UploadId) -> Result<Upload, Problem> {
         let key = self.project_key(caller).await?;
         self.data_call(key.project).await?;
+        self.upload_find(key.project, id).await?.ok_or_else(|| not_found(id))
+    }
+
+    async fn upload_find(&self, project: ProjectId, id: UploadId) -> Result<Option<Upload>, Problem> {
         let found = content::upload_find(&self.deps().store, id).await.map_err(store_problem)?;
-        found.filter(|upload| upload.project == key.project).ok_or_else(|| not_found(id))
+        Ok(found.filter(|upload| upload.project == project))
     }
 
     async fn uploads_open(

@@ -13,7 +13,7 @@ use types::{AccountId, Code, Problem, ProjectId};
 use crate::Plane;
 use crate::caller::Caller;
 
-const ISSUER: &str = "agentdb";
+pub(crate) const ISSUER: &str = "agentdb";
 /// Ours have about 250 bytes.
 const KEY_BYTES_MAX: usize = 4_096;
 
@@ -163,7 +163,7 @@ fn sign(project: ProjectId, role: KeyRole, secret: &Secret) -> Result<String, Pr
 }
 
 /// Only HS256, only the version the key names, and no claim but ours matters.
-fn verify(token: &str, secrets: &[Secret]) -> Option<ProjectKey> {
+pub(crate) fn verify(token: &str, secrets: &[Secret]) -> Option<ProjectKey> {
     let header = jsonwebtoken::decode_header(token).ok()?;
     let version: i32 = header.kid?.parse().ok()?;
     let secret = secrets.iter().find(|secret| secret.version == version)?;

@@ -7,10 +7,12 @@
 
 pub mod billing;
 pub mod books;
+pub mod budgets;
 pub mod caller;
 pub mod content;
 pub mod deploy;
 pub mod faucet;
+pub mod finance;
 pub mod host;
 pub mod keys;
 pub mod lab;
@@ -20,9 +22,11 @@ pub mod payments;
 pub mod project;
 mod rate;
 pub mod release;
+pub mod rest;
 pub mod sql;
 pub mod status;
 pub mod subdomain;
+pub mod suspense;
 pub mod tiers;
 pub mod users;
 
@@ -50,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) sites: host::SiteMemory,
     gatekeeper: meter::Gatekeeper,
     users: users::UsersState,
+    rest: rest::RestState,
 }
 
 /// What the operator decides and no adapter carries.
@@ -80,8 +85,10 @@ impl Plane {
         let started_at = deps.wall.now();
         let (status, sites) = Default::default();
         let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
+        let rest = rest::RestState::new(deps.cells.clone());
         let users = users::UsersState::new(deps.cells.clone());
-        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper, users }) }
+        let inner = Inner { deps, actors, config, started_at, status, sites, gatekeeper, rest, users };
+        Self { inner: Arc::new(inner) }
     }
 
     pub(crate) fn deps(&self) -> &Deps {

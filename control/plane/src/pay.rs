@@ -228,6 +228,8 @@ impl Plane {
             }
             let seen = self.deps().store.sighting_of_authorisation(&key).await.map_err(unavailable)?;
             match seen {
+                // What an operator has given to somebody buys nothing any more.
+                Some(seen) if seen.in_suspense && self.resolved(&seen).await? => break,
                 Some(seen) if pays(&seen, presented) => return Ok(Verified::Now),
                 Some(_) => break,
                 None if matches!(why, SimulateError::AlreadyUsed) => tokio::time::sleep(POLL).await,
@@ -235,6 +237,10 @@ impl Plane {
             }
         }
         Err(challenge.refused(Code::PaymentInvalid, why.reason(), &why.to_string()))
+    }
+
+    async fn resolved(&self, seen: &SightingRow) -> Result<bool, Problem> {
+        self.deps().store.sighting_resolved(seen).await.map_err(unavailable)
     }
 
     async fn payment_before(&self, presented: &Presented) -> Result<Option<PaymentRow>, Problem> {

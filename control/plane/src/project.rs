@@ -1,6 +1,6 @@
 //! Projects: made, listed, measured, erased.
 
-mod provision;
+pub(crate) mod provision;
 
 use std::time::Duration;
 

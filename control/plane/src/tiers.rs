@@ -9,9 +9,10 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 use store::accounts::{Lease, PooledUsage, account_of_wallet_find, account_usage, standing_find};
 use store::requests::{Begun, IdempotencyKey};
-use types::{AccountId, Code, Lifecycle, Problem, Tier, Wallet, lifecycle_dates, rfc3339};
+use types::{AccountId, Code, Lifecycle, Problem, Tier, UsdMicros, Wallet, lifecycle_dates, rfc3339};
 
 use crate::Plane;
+use crate::billing::checkouts::suspended;
 use crate::caller::Caller;
 use crate::pay::{PayFor, Priced};
 
@@ -56,6 +57,8 @@ pub struct LeaseView {
     pub lapses_at: Option<DateTime<Utc>>,
     pub lifecycle: Lifecycle,
     pub limits: Limits,
+    /// Above zero while the account is suspended.
+    pub card_debt: UsdMicros,
 }
 
 impl Plane {
@@ -108,6 +111,8 @@ impl Plane {
     /// Wire contract 01 section 5.4; open questions 6, 8 and 24.
     pub async fn tier_set(&self, caller: &Caller, tier: &str) -> Result<TierSet, Problem> {
         let (wallet, account) = self.account(caller).await?;
+        let standing = standing_find(&self.deps().store, account).await.map_err(down)?;
+        suspended(standing.card_debt)?;
         let tier: Tier = tier.parse().map_err(|_| unknown(tier))?;
         let scope = format!("tier_set/{account}");
         let key = caller.idempotency_key.as_deref().map(|key| IdempotencyKey { scope: &scope, key });
@@ -229,6 +234,7 @@ impl Plane {
     pub async fn account_gate(&self, account: AccountId) -> Result<LeaseView, Problem> {
         let view = self.lease_view(account).await?;
         let view = view.ok_or_else(|| Problem::new(Code::TierRequired, "this account has no tier"))?;
+        suspended(view.card_debt)?;
         match view.lease.zip(view.lapses_at) {
             Some((lease, lapse)) if !view.lifecycle.allows_control_changes() => {
                 Err(lifecycle_problem(&lease, lapse, view.lifecycle))
@@ -256,6 +262,7 @@ impl Plane {
             lapses_at: standing.lease.and_then(|lease| lapses_at(lease.ends_at, &standing.stalls)),
             lifecycle: lifecycle_of(&standing, self.now()).unwrap_or(Lifecycle::Active),
             limits: self.deps().prices.limits(tier),
+            card_debt: standing.card_debt,
         }))
     }
 }

@@ -58,7 +58,7 @@ fn root(word: &str) -> anyhow::Result<(String, [u8; 32])> {
 }
 
 /// Runs something on the books of a served installation, of a running lab, or of one that stands still.
-async fn with_config<T>(
+pub(crate) async fn with_config<T>(
     arguments: VerifyArgs,
     work: impl AsyncFnOnce(Config) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
@@ -115,6 +115,7 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         siwx_domains: Vec::new(),
         admin_wallets: Vec::new(),
         chain: lab_config::ChainChoices::default(),
+        stripe: None,
     };
     lab_config::make(choices, endpoints)
 }

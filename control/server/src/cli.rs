@@ -88,6 +88,8 @@ pub struct UpArgs {
     pub admin_wallets: Vec<types::Wallet>,
     #[command(flatten)]
     pub chain: ChainArgs,
+    #[command(flatten)]
+    pub cards: CardArgs,
     /// Write a configuration with which `serve` joins this lab as a second node.
     #[arg(long, value_name = "FILE")]
     pub write_serve_config: Option<PathBuf>,
@@ -117,6 +119,21 @@ pub struct ChainArgs {
     pub chain_rpc: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct CardArgs {
+    /// Take no cards: without this the lab runs a stand-in for Stripe, where one click pays.
+    #[arg(long)]
+    pub no_cards: bool,
+    /// Where the stand-in for Stripe listens; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub stripe_listen: SocketAddr,
+    /// Use a stand-in that somebody else runs.
+    #[arg(long, value_name = "URL", hide = true, requires = "stripe_webhook_secret")]
+    pub stripe_url: Option<String>,
+    #[arg(long, value_name = "SECRET", hide = true)]
+    pub stripe_webhook_secret: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum BooksCommand {
     /// Re-derive every balance and every deposit, from the chain too; exit 0 only without differences.
@@ -125,6 +142,15 @@ pub enum BooksCommand {
     Prove {
         /// The billing account: org_ and 32 hex digits.
         account: types::AccountId,
+        #[command(flatten)]
+        place: VerifyArgs,
+    },
+    /// Walk from a balance to where each transfer came from; exit 0 only when it adds up.
+    Explain {
+        /// A billing account (org_ and 32 hex digits), or KIND[/NAME] such as suspense or revenue/tier.
+        account: String,
+        /// As it stood then, such as 2030-01-31T12:00:00Z; now unless given.
+        at: Option<String>,
         #[command(flatten)]
         place: VerifyArgs,
     },

@@ -13,7 +13,7 @@ use types::{Entropy, Network, NodeId, OsEntropy, UsdMicros};
 
 use crate::config::{
     CellConfig, ChainConfig, Config, ControlDbConfig, IdentityConfig, KeystoreConfig, Listen, PricesConfig,
-    S3Config, ServerConfig, SignerConfig, SitesConfig, defaults,
+    S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig, defaults,
 };
 
 const FEE_PAYER: &str = "lab-fee-payer";
@@ -32,6 +32,8 @@ pub struct Choices<'a> {
     pub siwx_domains: Vec<String>,
     pub admin_wallets: Vec<types::Wallet>,
     pub chain: ChainChoices,
+    /// Where cards are paid; none in a lab without cards.
+    pub stripe: Option<StripeConfig>,
 }
 
 /// What else may be chosen about the lab's chain.
@@ -112,6 +114,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             siwx_path_bound: true,
             admin_wallets: choices.admin_wallets,
         },
+        stripe: choices.stripe,
     })
 }
 
@@ -162,6 +165,17 @@ fn store_keys(data: &Path, lab: &LabEndpoints) -> anyhow::Result<KeystoreConfig>
     Ok(place)
 }
 
+/// The stand-in for Stripe as a lab's node sees it.
+pub fn stripe_choice(url: &str, webhook_secret: &str) -> StripeConfig {
+    StripeConfig {
+        secret_key: "sk_test_lab".into(),
+        webhook_secrets: vec![webhook_secret.into()],
+        account: None,
+        api_base: Some(url.to_owned()),
+        reconcile_secs: defaults::LAB_RECONCILE_SECS,
+    }
+}
+
 /// Writes a configuration with which `run402d serve` joins the lab, on ports of its own. Readable by its
 /// owner only.
 ///
@@ -187,7 +201,7 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
         several => ("rpc_urls", serde_json::json!(several)),
     };
     let absolute = |path: &Path| std::path::absolute(path).map(|path| path.display().to_string());
-    let value = serde_json::json!({
+    let mut value = serde_json::json!({
         "server": {
             "listen": "127.0.0.1:0",
             "internal_listen": "127.0.0.1:0",
@@ -226,6 +240,15 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             "admin_wallets": config.identity.admin_wallets,
         },
     });
+    if let Some(stripe) = &config.stripe {
+        let secrets: Vec<&str> = stripe.webhook_secrets.iter().map(ExposeSecret::expose_secret).collect();
+        value["stripe"] = serde_json::json!({
+            "secret_key": stripe.secret_key.expose_secret(),
+            "webhook_secrets": secrets,
+            "api_base": stripe.api_base,
+            "reconcile_secs": stripe.reconcile_secs,
+        });
+    }
     let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
     Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
 }
@@ -266,6 +289,7 @@ mod tests {
             siwx_domains: vec!["localhost".into()],
             admin_wallets: Vec::new(),
             chain: ChainChoices { retained_blocks: Some(7), ..ChainChoices::default() },
+            stripe: Some(stripe_choice("http://127.0.0.1:9", "whsec_lab")),
         };
         let first = make(choices(), &lab).unwrap();
         let key_before = std::fs::read(&first.server.master_key_file).unwrap();
@@ -277,6 +301,11 @@ mod tests {
         assert_ne!(node(&data).unwrap(), node_before, "a torn file is made anew");
         let read = Config::parse(&serve_config(&again).unwrap()).unwrap();
         assert_eq!(read.sites.port, Some(4020));
+        let stripe = read.stripe.unwrap();
+        assert_eq!(
+            (stripe.webhook_secrets.len(), stripe.api_base.as_deref()),
+            (1, Some("http://127.0.0.1:9"))
+        );
         assert_eq!((read.chains[0].retained_blocks, read.chains[0].rpc_urls.len()), (7, 1));
         assert_eq!(read.prices.every_tier_on, Some(vec![Network::BaseSepolia]));
         assert_eq!(

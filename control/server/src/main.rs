@@ -8,6 +8,7 @@ mod books;
 mod cli;
 mod config;
 mod drain;
+mod explain;
 mod generate;
 mod http;
 mod kill;
@@ -65,6 +66,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Books { command: BooksCommand::Prove { account, place } } => {
             books::prove(place, account).await?;
+        }
+        Command::Books { command: BooksCommand::Explain { account, at, place } } => {
+            let good = explain::run(place, &account, at.as_deref()).await?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Books { command: BooksCommand::CheckProof { file, roots } } => {
             books::check_proof(&file, &roots)?;

@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use lab::{Lab, LabConfig, LabEndpoints};
 use serde_json::{Value, json};
+use stripe_fake::{FakeConfig, StripeFake};
+use types::{Entropy, OsEntropy};
 
-use crate::cli::UpArgs;
-use crate::config::{Config, Listen};
+use crate::cli::{CardArgs, UpArgs};
+use crate::config::{Config, Listen, StripeConfig};
 use crate::drain::StopSignals;
 use crate::lab_config::{self, Choices};
 use crate::node::{Bound, Names, Node};
@@ -49,7 +51,8 @@ async fn run_node(
     mut signals: StopSignals,
 ) -> anyhow::Result<()> {
     let api = bound.api_url();
-    let config = configure(arguments, data, &bound, lab.endpoints())?;
+    let (stripe, _fake) = cards(&arguments.cards, &api).await?;
+    let config = configure(arguments, data, &bound, lab.endpoints(), stripe)?;
     if let Some(path) = &arguments.write_serve_config {
         lab_config::write_serve_config(&config, path)?;
     }
@@ -102,7 +105,34 @@ fn flagged(error: lab::LabError, arguments: &UpArgs) -> anyhow::Error {
     }
 }
 
-fn configure(arguments: &UpArgs, data: &Path, bound: &Bound, lab: &LabEndpoints) -> anyhow::Result<Config> {
+/// The card side of the lab: a stand-in of its own, one that runs elsewhere, or none. It ends with the value.
+async fn cards(
+    arguments: &CardArgs,
+    api: &str,
+) -> anyhow::Result<(Option<StripeConfig>, Option<StripeFake>)> {
+    if arguments.no_cards {
+        return Ok((None, None));
+    }
+    if let (Some(url), Some(secret)) = (&arguments.stripe_url, &arguments.stripe_webhook_secret) {
+        return Ok((Some(lab_config::stripe_choice(url, secret)), None));
+    }
+    let secret = format!("whsec_{}", hex::encode(OsEntropy.secret()));
+    let fake = StripeFake::start(FakeConfig {
+        listen: arguments.stripe_listen,
+        webhook_secret: secret.clone(),
+        webhook_url: Some(format!("{api}/webhooks/v1/stripe")),
+    });
+    let fake = fake.await.context("starting the stand-in for Stripe (--stripe-listen)")?;
+    Ok((Some(lab_config::stripe_choice(&fake.url(), &secret)), Some(fake)))
+}
+
+fn configure(
+    arguments: &UpArgs,
+    data: &Path,
+    bound: &Bound,
+    lab: &LabEndpoints,
+    stripe: Option<StripeConfig>,
+) -> anyhow::Result<Config> {
     let api = bound.api_address();
     let host = match api.ip() {
         std::net::IpAddr::V4(ip) => ip.to_string(),
@@ -128,6 +158,7 @@ fn configure(arguments: &UpArgs, data: &Path, bound: &Bound, lab: &LabEndpoints)
             instant_max: arguments.chain.instant_micros_max.map(types::UsdMicros),
             retained_blocks: arguments.chain.retained_blocks,
         },
+        stripe,
     };
     lab_config::make(choices, lab)
 }
@@ -141,6 +172,7 @@ fn facts(api: &str, data: &Path, config: &Config, lab: &LabEndpoints) -> Value {
         "s3": lab.s3_endpoint,
         "data": data,
         "sites": sites_pattern(config),
+        "stripe": config.stripe.as_ref().and_then(|stripe| stripe.api_base.as_deref()),
         "token": lab.token_address,
         "payee": lab.payee_address,
         "faucet": lab.faucet_address,

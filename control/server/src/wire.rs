@@ -67,10 +67,24 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         chains,
         cells,
         blobs: Arc::new(blobs),
+        cards: cards(config)?,
         prices,
         hosts: sites::Hosts::new(&config.sites.scheme, &config.sites.apex, port),
         actors: OnceLock::new(),
     }))
+}
+
+/// The Stripe account of the configuration, if it has one. Asks nothing of it yet.
+fn cards(config: &Config) -> anyhow::Result<Option<Arc<billing::stripe::Cards>>> {
+    let Some(stripe) = config.stripe.clone() else { return Ok(None) };
+    let cards = billing::stripe::Cards::new(billing::stripe::CardsConfig {
+        secret_key: stripe.secret_key,
+        webhook_secrets: stripe.webhook_secrets,
+        account: stripe.account,
+        api_base: stripe.api_base,
+        reconcile_secs: stripe.reconcile_secs,
+    });
+    cards.map(|cards| Some(Arc::new(cards))).context("stripe")
 }
 
 /// A lab's clock, as far forward as it was moved before.

@@ -1,19 +1,24 @@
 //! Billing accounts, their wallets and leases.
 
+mod emails;
 mod purchases;
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use types::{AccountId, Tier, Wallet};
+use types::{AccountId, Tier, UsdMicros, Wallet};
 
 use crate::lifecycle::steps_plan;
 use crate::stalls::{Stall, stalls_touching};
 use crate::{During, FencedTx, Store, StoreError, Tx};
 
+pub(crate) use emails::account_wallet_insert;
+pub use emails::{
+    EmailAccount, LinkVoice, Linked, account_of_email_ensure, account_of_email_find, wallet_link,
+};
 pub use purchases::{
-    NewPurchase, Purchase, PurchaseAction, purchase_answer_find, purchase_append, purchases_live,
-    purchases_of_payment, refunds_of_account,
+    NewPurchase, Purchase, PurchaseAction, purchase_answer_find, purchase_append, purchase_of_link,
+    purchases_live, purchases_of_payment, refunds_of_account,
 };
 
 /// A billing account.
@@ -70,29 +75,25 @@ pub async fn account_of_wallet_ensure(
         return Ok(known);
     }
     let mut tx = store.begin().await?;
-    sqlx::query("insert into accounts (id, created_at) values ($1, $2) on conflict do nothing")
-        .bind(fresh.0)
-        .bind(now)
-        .execute(tx.conn())
-        .await
-        .during("make an account")?;
-    let linked = sqlx::query(
-        "insert into account_wallets (wallet, account_id, linked_at) values ($1, $2, $3) on conflict do
-          nothing",
-    )
-    .bind(wallet.to_string())
-    .bind(fresh.0)
-    .bind(now)
-    .execute(tx.conn())
-    .await
-    .during("link a wallet")?;
-    if linked.rows_affected() == 1 {
+    account_insert(&mut tx, fresh, now).await?;
+    if account_wallet_insert(&mut tx, fresh, wallet, now).await? {
         tx.commit().await?;
         return Ok(fresh);
     }
     // Somebody else was first; our account goes with the rollback.
     tx.rollback().await?;
     account_of_wallet_find(store, wallet).await?.ok_or(StoreError::Stale("account of wallet"))
+}
+
+/// Makes an account that nobody speaks for yet.
+pub(crate) async fn account_insert(tx: &mut Tx, id: AccountId, now: DateTime<Utc>) -> Result<(), StoreError> {
+    sqlx::query("insert into accounts (id, created_at) values ($1, $2) on conflict do nothing")
+        .bind(id.0)
+        .bind(now)
+        .execute(tx.conn())
+        .await
+        .during("make an account")?;
+    Ok(())
 }
 
 /// # Errors
@@ -171,7 +172,7 @@ pub async fn lease_find(store: &Store, account: AccountId) -> Result<Option<Leas
 /// As `lease_find`.
 pub async fn standing_find(store: &Store, account: AccountId) -> Result<Standing, StoreError> {
     let row = sqlx::query(
-        "select a.pinned, l.tier, l.started_at, l.ends_at
+        "select a.pinned, a.card_debt_micros, l.tier, l.started_at, l.ends_at
          from accounts a left join leases l on l.account_id = a.id where a.id = $1",
     )
     .bind(account.0)
@@ -183,6 +184,7 @@ pub async fn standing_find(store: &Store, account: AccountId) -> Result<Standing
     let lease = tier.map(|_| read_lease(&row)).transpose()?;
     Ok(Standing {
         pinned: row.try_get("pinned").during("find standing")?,
+        card_debt: UsdMicros(row.try_get("card_debt_micros").during("find standing")?),
         lease,
         stalls: match lease {
             Some(lease) => stalls_touching(store, lease.ends_at).await?,
@@ -191,10 +193,12 @@ pub async fn standing_find(store: &Store, account: AccountId) -> Result<Standing
     })
 }
 
-/// An account's lease and pin.
+/// An account's lease, pin and debt.
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
     pub pinned: bool,
+    /// Above zero while it owes money that was taken back after it had been spent.
+    pub card_debt: UsdMicros,
     pub lease: Option<Lease>,
     /// Every stall that began before the lease's end and was not long over by then.
     pub stalls: Vec<Stall>,

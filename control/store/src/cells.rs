@@ -13,6 +13,7 @@
 //! **Failure story.** `making` and `dropping` rows are written first, so a crash leaves a row that says what
 //! to clean; the pool filler drops such slots. Nothing is ever repaired in place.
 
+mod doors;
 mod logins;
 mod make;
 mod relay;
@@ -28,8 +29,9 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use crate::{During, MasterKey, Store, StoreError};
 
+pub use doors::Door;
 pub use logins::{Login, SlotName};
-pub use relay::MESSAGE_TOO_LARGE;
+pub use relay::{MESSAGE_TOO_LARGE, Stream};
 pub use rows::{Slot, SlotCounts, SlotState, slot_counts, slot_of, slot_take};
 pub use sessions::{Session, SessionError};
 pub use template::TEMPLATE_VERSION;

@@ -4,13 +4,15 @@
 //! row that an actor owns take [`FencedTx`], which only the newest claim holder can be given; other mutations
 //! take [`Tx`].
 //!
-//! **Lock order**, for everybody: claims, then accounts, leases, payments, projects, deploy rows, names, and
-//! last the ledger accounts in id order. A lease comes before its lifecycle steps. The advisory lock of a payer
-//! ([`payments::payer_record_locked`]) comes before all of them: only a transaction that has nothing else yet
-//! takes it.
+//! **Lock order**, for everybody: claims, then accounts, budgets, leases, payments, checkouts, projects, deploy rows,
+//! names, and last the ledger accounts in id order. A lease comes before its lifecycle steps. The advisory lock
+//! of a payer ([`payments::payer_record_locked`]) comes before all of them: only a transaction that has nothing
+//! else yet takes it.
 
 pub mod accounts;
+pub mod budgets;
 pub mod calls;
+pub mod cards;
 pub mod cells;
 pub mod chain_txs;
 mod claims;
@@ -25,12 +27,16 @@ mod migrate;
 pub mod outbox;
 pub mod payments;
 pub mod projects;
+pub mod recharges;
 pub mod releases;
 pub mod requests;
 mod secrets;
 pub mod sightings;
 pub mod stalls;
+pub mod stripe_balance;
+pub mod stripe_events;
 pub mod subdomains;
+pub mod suspense;
 mod tx;
 
 use std::sync::Arc;

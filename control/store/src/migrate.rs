@@ -13,7 +13,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: [(i64, &str, &str); 15] = migrations![
+const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     1 "0001_ownership",
     2 "0002_accounts",
     3 "0003_ledger",
@@ -24,11 +24,17 @@ const MIGRATIONS: [(i64, &str, &str); 15] = migrations![
     8 "0008_requests",
     9 "0009_first_block",
     10 "0010_claim_epochs",
+    20 "0020_email_accounts",
+    21 "0021_cards",
+    22 "0022_stripe_balance",
     30 "0030_lab_clock",
     31 "0031_lifecycle",
     32 "0032_api_calls",
     40 "0040_facilitator",
     41 "0041_payment_identifiers",
+    50 "0050_suspense_resolutions",
+    51 "0051_transfers_by_time",
+    52 "0052_budgets",
 ];
 
 impl Store {
@@ -37,13 +43,16 @@ impl Store {
     /// # Errors
     /// `Migrate` when the database holds a version this binary does not know, or a statement fails.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let migrations = MIGRATIONS.map(|(version, name, sql)| {
-            Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
-        });
+        let migrations: Vec<_> = MIGRATIONS
+            .iter()
+            .map(|&(version, name, sql)| {
+                Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
+            })
+            .collect();
         if self.is_at(&migrations).await? {
             return Ok(());
         }
-        Migrator::with_migrations(migrations.to_vec()).run(self.pool()).await.map_err(StoreError::Migrate)
+        Migrator::with_migrations(migrations).run(self.pool()).await.map_err(StoreError::Migrate)
     }
 
     /// Whether exactly these were applied. The migrator would make its table first, which a login that may

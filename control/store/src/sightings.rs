@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use types::{Network, PaymentId, UsdMicros, Wallet};
 
-use self::read::sighting_row;
+pub(crate) use self::read::sighting_row;
 use crate::payments::{AuthorisationKey, FACILITATION};
 use crate::{During, FencedTx, StoreError};
 

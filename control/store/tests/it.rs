@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report; helpers are not seen as tests")]
 
+mod attacks;
+mod budgets;
 mod common;
 mod deploys;
 mod ledger;

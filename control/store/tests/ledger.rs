@@ -95,7 +95,7 @@ fn insert(currency: &str, debit: &str, credit: &str, amount: &str) -> &'static s
          select 'raw', 'x', 'post', {currency}, {debit}, {credit}, {amount}, gen_random_uuid(), 'raw',
            0, 0, 0, 0, now()
          from ledger_accounts d, ledger_accounts c, ledger_accounts t
-         where d.kind = 'customer_credit' and c.kind = 'stripe_clearing' and t.kind = 'customer_test_credit'"
+         where d.kind = 'customer_credit' and c.kind = 'revenue' and t.kind = 'customer_test_credit'"
     );
     Box::leak(sql.into_boxed_str())
 }
@@ -238,7 +238,7 @@ async fn a_statement_tells_direction_and_balance_newest_first() {
     db.fund(a, 100).await;
     let charge = transfer("charge", (customer(a), customer(b)), 30).referring_to("tier", "hobby");
     let charge = db.post(&[charge]).await.unwrap();
-    let entries = statement(&db.store, a, 10).await.unwrap();
+    let entries = statement(&db.store, a, None, 10).await.unwrap();
     let told: Vec<_> = entries
         .iter()
         .map(|e| (e.direction.as_str(), e.amount.0, e.balance_after_available.0, e.balance_after_held.0))
@@ -246,7 +246,7 @@ async fn a_statement_tells_direction_and_balance_newest_first() {
     assert_eq!(told, [("debit", 30, 70, 0), ("credit", 100, 100, 0)]);
     assert_eq!(entries[0].reference, Some(("tier".to_owned(), "hobby".to_owned())));
     assert_eq!(entries[0].id, charge.ids()[0]);
-    assert_eq!(statement(&db.store, a, 1).await.unwrap().len(), 1);
+    assert_eq!(statement(&db.store, a, None, 1).await.unwrap().len(), 1);
 
     // A transfer is undone once, and the reversal names it.
     let mut tx = db.store.begin().await.unwrap();

@@ -52,7 +52,18 @@ codes! {
     TierRequired, "TIER_REQUIRED", 403, "payment", false, "renew_tier", "Subscribe to a tier first: run402 tier set prototype.";
     UnknownTier, "UNKNOWN_TIER", 400, "validation", false, "edit_request", "Choose prototype, hobby or team.";
     TierDowngradeNotAllowed, "TIER_DOWNGRADE_NOT_ALLOWED", 409, "payment", false, "check_usage", "Reduce usage below the lower tier's limits, or wait for the lease to end.";
+    SuspenseNotResolvable, "SUSPENSE_NOT_RESOLVABLE", 409, "payment", false, "edit_request", "List what is in suspense again: only final money that no payment claims can be resolved, and only once; see details.reason.";
+    BudgetExceeded, "BUDGET_EXCEEDED", 403, "payment", false, "check_usage", "Ask the account's owner to raise the budget (run402 billing budget set), or wait until resets_at.";
     FaucetDisabled, "FAUCET_DISABLED", 503, "payment", false, "submit_payment", "This server has no faucet; fund the wallet elsewhere.";
+    StripeNotConfigured, "STRIPE_NOT_CONFIGURED", 503, "payment", false, "submit_payment", "This server takes no cards: its operator must set secret_key and webhook_secrets in [stripe]. Pay with x402 meanwhile.";
+    CardUnavailable, "CARD_UNAVAILABLE", 503, "payment", true, "retry", "Stripe did not answer. Try again in a moment; nothing was charged.";
+    InvalidAmount, "INVALID_AMOUNT", 400, "payment", false, "edit_request", "Send amount_usd_micros as a whole number of cents: a multiple of 10000 from 500000 to 10000000000.";
+    CardTestMode, "CARD_TEST_MODE", 409, "payment", false, "submit_payment", "This server's cards are test cards, and this product is sold for cash only. Pay with x402.";
+    AccountSuspended, "ACCOUNT_SUSPENDED", 403, "payment", false, "submit_payment", "A card payment was taken back after it had been spent. Top up what is owed: run402 allowance checkout.";
+    NoSavedCard, "NO_SAVED_CARD", 409, "payment", false, "submit_payment", "Buy an e-mail pack by card once; that card is then saved for recharging.";
+    WebhookSignatureInvalid, "WEBHOOK_SIGNATURE_INVALID", 400, "auth", false, "edit_request", "Only Stripe calls this route. Check that webhook_secrets in [stripe] has the endpoint's signing secret.";
+    WalletLinkedElsewhere, "WALLET_LINKED_ELSEWHERE", 409, "validation", false, "edit_request", "This wallet speaks for another account already. Link another wallet.";
+    BadEmail, "BAD_EMAIL", 400, "validation", false, "edit_request", "Send one e-mail address, such as ada@example.com.";
     // Lifecycle and limits.
     ProjectPastDue, "PROJECT_PAST_DUE", 403, "lifecycle", false, "renew_tier", "Renew the tier.";
     ProjectFrozen, "PROJECT_FROZEN", 403, "lifecycle", false, "renew_tier", "Renew the tier: it revives every project of the account.";

@@ -57,6 +57,8 @@ ids! {
     ProjectId, "prj";
     /// One x402 payment, from verification to its end.
     PaymentId, "pay";
+    /// Our quote for a card payment, from checkout to its last refund.
+    CheckoutId, "top";
     /// A fee-payer lane: one address on one network.
     LaneId, "lane";
     /// The watcher of one network; made from its chain id.

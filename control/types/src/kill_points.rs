@@ -62,6 +62,12 @@ pub const KILL_POINTS: &[&str] = &[
     "deploy.activation.answered",
     "deploy.ready",
     "deploy.answering",
+    "card.quoted",
+    "card.session.made",
+    "card.event.stored",
+    "card.event.recorded",
+    "card.post.written",
+    "card.post.committed",
 ];
 
 /// What an armed kill point does.

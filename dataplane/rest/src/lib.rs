@@ -1,10 +1,13 @@
-//! Tenant databases: the SQL endpoint, schema introspection, later REST.
+//! Tenant databases: the SQL endpoint, schema introspection, REST.
 //!
-//! Everything here runs as one of the slot's own logins, never as a superuser, and on connections that are
-//! thrown away afterwards. What keeps a project inside its database are the rights of its logins; the checks
+//! Everything here runs as one of the slot's own logins, never as a superuser. Connections of the SQL endpoint
+//! are thrown away afterwards; those of REST are kept, and told everything anew with each request.
+//! What keeps a project inside its database are the rights of its logins; the checks
 //! in [`sql`] only give better answers.
 
+pub mod rest;
 pub mod schema;
 pub mod sql;
 
+pub use rest::Rest;
 pub use sql::{Limits, SqlOutcome, SqlRequest};

@@ -1,5 +1,6 @@
 //! One file per resource, in the order of the reference.
 
+mod admin;
 mod auth;
 mod billing;
 mod content;
@@ -7,6 +8,7 @@ mod deploy;
 mod facilitator;
 mod lab;
 mod projects;
+mod rest;
 mod service;
 mod subdomains;
 mod tiers;
@@ -19,10 +21,12 @@ const PARTS: &[&[Operation]] = &[
     facilitator::OPERATIONS,
     projects::OPERATIONS,
     auth::OPERATIONS,
+    rest::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
     subdomains::OPERATIONS,
     service::OPERATIONS,
+    admin::OPERATIONS,
     lab::OPERATIONS,
 ];
 

@@ -28,6 +28,12 @@ pub enum Allowance {
         #[arg(long, default_value_t = HISTORY_LIMIT)]
         limit: u32,
     },
+    /// Pay credit in by card: prints where to pay.
+    Checkout {
+        /// Millionths of a dollar, whole cents: $5 is 5000000.
+        #[arg(long)]
+        amount: i64,
+    },
 }
 
 pub async fn run(command: Allowance, context: &Context) -> Outcome {
@@ -41,6 +47,10 @@ pub async fn run(command: Allowance, context: &Context) -> Outcome {
             let wallet = context.wallet()?.key().wallet();
             let call = Call::new("billing.history").path("identifier", wallet).query("limit", limit);
             context.public()?.call(call).await
+        }
+        Allowance::Checkout { amount } => {
+            let body = json!({ "wallet": context.wallet()?.key().wallet(), "amount_usd_micros": amount });
+            context.public()?.call(Call::new("billing.checkout").json(body)).await
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file per first word.
 
+mod admin;
 mod allowance;
 mod auth;
 mod billing;
@@ -7,6 +8,7 @@ mod deploy;
 mod init;
 mod lab;
 mod projects;
+mod rest;
 mod service;
 mod sites;
 mod sql;
@@ -49,6 +51,9 @@ pub enum Command {
     /// Credit and movements.
     #[command(subcommand)]
     Billing(billing::Billing),
+    /// What only operators do.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// A lab's own switches.
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -71,6 +76,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Auth(auth) => auth::run(auth, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,
+        Command::Admin(admin) => admin::run(admin, context).await,
         Command::Lab(lab) => lab::run(lab, context).await,
         Command::Service(service) => service::run(service, context).await,
     }

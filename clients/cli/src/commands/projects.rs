@@ -4,8 +4,9 @@ use client::local::ProjectKeys;
 use client::{Call, ClientError, LocalError};
 use serde_json::{Map, Value, json};
 
+use super::admin::{WINDOW, meant};
 use super::tier::with_receipt;
-use super::{Outcome, confirmed, ok, sql};
+use super::{Outcome, confirmed, ok, rest, sql};
 use crate::context::Context;
 
 #[derive(Debug, clap::Subcommand)]
@@ -35,6 +36,15 @@ pub enum Projects {
     Schema { id: Option<String> },
     /// Run SQL in a project.
     Sql(sql::SqlArgs),
+    /// Show what a project brings in and costs, for operators.
+    Costs {
+        id: Option<String>,
+        /// 24h, 7d, 30d or 90d.
+        #[arg(long, default_value = WINDOW)]
+        window: String,
+    },
+    /// Read rows of a table as a visitor does.
+    Rest(rest::RestArgs),
     /// Exempt a project's account from ageing, for operators.
     Pin { id: String },
     /// Erase a project and everything in it.
@@ -57,6 +67,16 @@ pub async fn run(command: Projects, context: &Context) -> Outcome {
         Projects::Usage { id } => read("projects.usage", id.as_deref(), context).await,
         Projects::Schema { id } => read("projects.schema", id.as_deref(), context).await,
         Projects::Sql(args) => sql::run(args, context).await,
+        Projects::Costs { id, window } => {
+            // An operator need not have the project's keys.
+            let id = match id {
+                Some(id) => id,
+                None => context.project(None)?.1,
+            };
+            let call = Call::new("admin.finance.project").path("id", id).query("window", window);
+            context.client()?.call(meant(call)).await
+        }
+        Projects::Rest(args) => rest::run(args, context).await,
         Projects::Pin { id } => {
             let call = Call::new("projects.pin").path("id", id).header("X-Admin-Mode", 1).wallet();
             context.client()?.call(call).await

@@ -12,6 +12,7 @@ use types::{AccountId, Code, Lifecycle, Mutation, Problem, ProjectId, Tier, Wall
 
 use super::{LeaseFacts, lease_facts};
 use crate::Plane;
+use crate::billing::checkouts::suspended;
 use crate::caller::Caller;
 use crate::keys::{ProjectKeys, store_problem};
 use crate::pay::{Paid, PayFor, Priced};
@@ -19,7 +20,7 @@ use crate::pay::{Paid, PayFor, Priced};
 /// # Source
 /// Wire contract 01 section 6.1.
 const NAME_CHARS_MAX: usize = 128;
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+pub(crate) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// How long a repeated request finds its first answer.
 const REPEAT_WITHIN: TimeDelta = TimeDelta::hours(24);
 /// A slot is made on the spot when none is warm.
@@ -103,6 +104,7 @@ impl Plane {
         tier: Tier,
     ) -> Result<Option<Paid>, Problem> {
         let standing = self.standing(account).await?;
+        suspended(standing.card_debt)?;
         let has_tier = match self.lifecycle_of(&standing) {
             Lifecycle::Active | Lifecycle::PastDue => standing.lease.is_some() || standing.pinned,
             Lifecycle::Frozen | Lifecycle::Dormant => {
@@ -273,7 +275,7 @@ fn public_id(secret: [u8; 32]) -> String {
 }
 
 /// The same UUID (version 8, made from a digest) for the same parts.
-fn derived_id(parts: &[&[u8]]) -> uuid::Uuid {
+pub(crate) fn derived_id(parts: &[&[u8]]) -> uuid::Uuid {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

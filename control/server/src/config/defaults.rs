@@ -15,5 +15,9 @@ pub const S3_REGION: &str = "us-east-1";
 pub const INSTANT_MICROS_MAX: u64 = 25_000_000;
 /// A reorganisation deeper than this halts the watcher.
 pub const RETAINED_BLOCKS: u64 = 1024;
+/// How often Stripe is asked for what its webhooks missed.
+pub const RECONCILE_SECS: u64 = 300;
+/// The same where Stripe is a stand-in on this machine.
+pub const LAB_RECONCILE_SECS: u64 = 10;
 pub const OPERATOR_NAME: &str = "Self-hosted Run402";
 pub const OPERATOR_CONTACT: &str = "the operator of this server";

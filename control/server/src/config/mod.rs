@@ -8,6 +8,7 @@ mod http;
 mod identity;
 mod prices;
 mod reader;
+mod stripe;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ pub use http::{Listen, ServerConfig, SitesConfig};
 pub use identity::IdentityConfig;
 pub use prices::PricesConfig;
 pub use reader::Mistake;
+pub use stripe::StripeConfig;
 
 /// Everything that differs between two installations.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub chains: Vec<ChainConfig>,
     pub prices: PricesConfig,
     pub identity: IdentityConfig,
+    /// Cards are taken where it is there.
+    pub stripe: Option<StripeConfig>,
 }
 
 /// Why a file is no configuration.
@@ -99,6 +103,7 @@ impl Config {
         let chains: Vec<_> = chains.into_iter().map(ChainConfig::read).collect();
         let prices = PricesConfig::read(root.section_if_there("prices"));
         let identity = IdentityConfig::read(root.section_or_empty("identity"));
+        let stripe = root.section_if_there("stripe").map(StripeConfig::read);
         root.check(
             distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
             "chains",
@@ -125,6 +130,10 @@ impl Config {
             chains: chains.into_iter().collect::<Option<_>>()?,
             prices: prices?,
             identity: identity?,
+            stripe: match stripe {
+                Some(stripe) => Some(stripe?),
+                None => None,
+            },
         })
     }
 }

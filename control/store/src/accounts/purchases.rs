@@ -184,6 +184,24 @@ pub async fn purchases_of_payment(tx: &mut Tx, payment: PaymentId) -> Result<Vec
     rows.iter().map(read_purchase).collect()
 }
 
+/// The purchase that a journal paid for, and what its buyer was told.
+///
+/// # Errors
+/// `Db`, `Corrupt`.
+pub async fn purchase_of_link(
+    tx: &mut Tx,
+    link: Uuid,
+) -> Result<Option<(Purchase, serde_json::Value)>, StoreError> {
+    let row = sqlx::query("select * from purchases where link = $1")
+        .bind(link)
+        .fetch_optional(tx.conn())
+        .await
+        .during("find the purchase of a journal")?;
+    let Some(row) = row else { return Ok(None) };
+    let response = row.try_get("response").during("find the purchase of a journal")?;
+    Ok(Some((read_purchase(&row)?, response)))
+}
+
 /// What an account was refunded for unused time in all, by currency: what its purchases deserve, if the books
 /// are right.
 ///

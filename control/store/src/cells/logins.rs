@@ -34,8 +34,8 @@ impl Login {
     pub(super) fn connections_max(self) -> u32 {
         match self {
             Self::Api => 8,
-            Self::Admin | Self::Auth => 4,
-            Self::Staff => 2,
+            Self::Admin => 6,
+            Self::Staff | Self::Auth => 4,
         }
     }
 }

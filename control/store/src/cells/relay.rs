@@ -70,12 +70,12 @@ impl Drop for Relay {
     }
 }
 
-/// A connection to the server, whatever it is made of.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// A connection to a server, whatever it is made of.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// The server's end of a relay; `None` when what goes over it is encrypted.
-async fn reach(options: &PgConnectOptions) -> io::Result<Option<Box<dyn Stream>>> {
+pub(super) async fn reach(options: &PgConnectOptions) -> io::Result<Option<Box<dyn Stream>>> {
     let (host, port) = (options.get_host(), options.get_port());
     let folder = options.get_socket().map(PathBuf::as_path);
     if let Some(folder) = folder.or_else(|| host.starts_with('/').then(|| Path::new(host))) {

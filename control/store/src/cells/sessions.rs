@@ -14,7 +14,7 @@ use super::{Cells, Login, Slot, logins};
 use crate::{During, StoreError};
 
 /// Tenant connections of this process over all cells.
-const SESSIONS_MAX: usize = 200;
+const SESSIONS_MAX: usize = 120;
 /// Of one slot and login; one below the role's own limit, so that a second node gets in too.
 const SESSIONS_PER_LOGIN_MAX: usize = 3;
 const WAIT_SECS_MAX: u64 = 5;
@@ -175,7 +175,10 @@ impl Cells {
     }
 
     /// Gives a login its password and defaults back.
-    async fn login_reset(&self, slot: &Slot, login: Login) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// `Db` when the cell does not answer.
+    pub async fn login_reset(&self, slot: &Slot, login: Login) -> Result<(), StoreError> {
         let cell = self.cell(&slot.cell)?;
         let role = slot.name().role(login);
         let password = logins::password(&self.inner.key, slot.name(), login);

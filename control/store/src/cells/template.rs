@@ -7,7 +7,7 @@ use super::Cell;
 use crate::{During, StoreError};
 
 /// Goes up with every change of `migrations/tenant/template.sql`. Older slots are migrated, not rebuilt.
-pub const TEMPLATE_VERSION: i32 = 1;
+pub const TEMPLATE_VERSION: i32 = 2;
 
 const CLUSTER: &str = include_str!("../../../../migrations/tenant/cluster.sql");
 const SETTINGS: &str = include_str!("../../../../migrations/tenant/settings.sql");

@@ -1,7 +1,7 @@
 //! What the ledger, the payments, the purchases and the sightings must say about one another.
 
 /// Like the queries of `verify`: each answers one line of text per difference.
-pub(super) const QUERIES: [(&str, &str); 8] = [
+pub(super) const QUERIES: [(&str, &str); 10] = [
     (
         "payment_without_deposit",
         "select format('payment %s is credited %s times and has no live deposit of %s', p.id, p.credits,
@@ -95,5 +95,40 @@ pub(super) const QUERIES: [(&str, &str); 8] = [
              select sum(p.amount_micros) from payments p
              where p.network = a.name and p.state = 'credited' and p.finalized_at is null), 0) as open
            from ledger_accounts a where a.kind = 'exposure') e where exposed <> open",
+    ),
+    (
+        "suspense_resolution",
+        "select format('%s: an operator resolved it, and %s', coalesce(r.sighting, t.source_id), case
+           when r.sighting is null then 'no row says who'
+           when t.id is null then 'no standing transfer moved its money'
+           when s.block_hash is null then 'the chain does not show it'
+           else 'a payment drew it as well' end)
+         from suspense_resolutions r full join (
+           select x.* from ledger_transfers x where x.source = 'suspense_resolution'
+             and not exists (select from ledger_transfers u where u.reverses = x.id)) t
+           on t.source_id = r.sighting and t.amount = r.amount_micros and t.currency = r.currency
+         left join sightings s on s.canonical and s.in_suspense and r.sighting = s.network || '/0x'
+           || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn
+         where r.sighting is null or t.id is null or s.block_hash is null or exists (
+           select from ledger_transfers d where d.source = 'x402' and d.metadata->>'drawn' = r.sighting
+             and not exists (select from ledger_transfers u where u.reverses = d.id)) limit 1000",
+    ),
+    (
+        "suspense",
+        "with named as (
+           select s.network, s.amount_micros, s.network || '/0x' || encode(s.block_hash, 'hex') || '/'
+             || s.log_index || '/#' || s.turn as name
+           from sightings s where s.in_suspense),
+         lies as (
+           select network, sum(amount_micros)::bigint as micros from named n
+           where not exists (select from suspense_resolutions r where r.sighting = n.name)
+             and not exists (select from ledger_transfers d where d.source = 'x402'
+               and d.metadata->>'drawn' = n.name
+               and not exists (select from ledger_transfers u where u.reverses = d.id))
+           group by network)
+         select format('suspense of %s: %s on the account, %s by what was seen', a.name, a.posted,
+           coalesce(l.micros, 0))
+         from ledger_accounts a left join lies l on l.network = a.name
+         where a.kind = 'suspense' and a.posted <> coalesce(l.micros, 0)",
     ),
 ];

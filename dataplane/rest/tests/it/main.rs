@@ -8,5 +8,7 @@ mod harness;
 mod hostile;
 mod isolation;
 mod neighbour;
+mod replication;
+mod rest;
 mod slots;
 mod sql;

@@ -83,7 +83,8 @@ async fn abandoned_slots_are_dropped_and_a_cell_is_prepared_twice() {
     let again = || Cells::connect(vec![CellConfig::new("cell-1", &world.cell_url)], &world.key, &world.store);
     again().await.unwrap().close().await;
     let mut conn = PgConnection::connect(&world.cell_url).await.unwrap();
-    sqlx::raw_sql("alter database r402_tpl_v1 is_template false").execute(&mut conn).await.unwrap();
+    let template = format!("alter database r402_tpl_v{} is_template false", store::cells::TEMPLATE_VERSION);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(template)).execute(&mut conn).await.unwrap();
     let cells = again().await.unwrap();
     cells.slot_make(&world.store, "cell-1", &clock).await.unwrap();
     assert_eq!(cells.public_rights().await.unwrap(), [] as [String; 0]);

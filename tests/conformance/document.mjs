@@ -1,0 +1,31 @@
+// node document.mjs: prints docs/rest-conformance.md.
+import { cases } from './cases.mjs';
+
+const BASE = 'https://docs.postgrest.org/en/v13/';
+const pages = new Map();
+for (const [name, page] of cases) pages.set(page, [...(pages.get(page) ?? []), name]);
+
+const out = [
+  '# REST: what conforms, and what is refused',
+  '',
+  'Made from `tests/conformance/cases.mjs` by `node tests/conformance/document.mjs`; do not edit.',
+  'Each behaviour is one case that npm `@supabase/postgrest-js`, unmodified, runs against a whole lab in CI; a smaller set',
+  'is run by PyPI `postgrest`.',
+  '',
+];
+for (const [page, names] of pages) out.push(`- [${page}](${BASE}${page}): ${names.join('; ')}.`);
+out.push(
+  '',
+  '## Refused or different, and why',
+  '',
+  '- Service keys on `/rest/v1`: 403 `ADMIN_REQUIRED`; they belong to `/admin/v1/rest`.',
+  '- `Accept-Profile` and `Content-Profile` are ignored: a project has one schema, which messages call `public`.',
+  '- Missing or invalid keys: 401 in the platform\'s envelope, not `PGRST30x`; so are refusals for rate and quota.',
+  '- `application/vnd.pgrst.plan` (`explain()`): 406, as PostgREST does by default; a plan shows rows that row security hides.',
+  '- `application/geo+json`, and media types made by functions: 406; PostGIS is not installed.',
+  '- `Prefer: tx=rollback` is honoured, as if `db-tx-end` were `commit-allow-override`. Aggregates are on.',
+  '- Functions do not see `authorization` and `apikey` in `request.headers`.',
+  '- The `details` of `PGRST100` name what was expected in our words where PostgREST prints its parser\'s.',
+  '- Answers above 16 MiB: 413 `RESULT_TOO_LARGE`. Statements above 10 s: 500 `57014`.',
+);
+console.log(out.join('\n'));
