@@ -33,6 +33,15 @@ codes! {
     Unauthorized, "UNAUTHORIZED", 401, "auth", false, "authenticate", "Send the project's key, as handed out when the project was made.";
     Forbidden, "FORBIDDEN", 403, "auth", false, "edit_request", "This credential does not reach that resource.";
     AdminRequired, "ADMIN_REQUIRED", 403, "auth", false, "authenticate", "Use an admin wallet and send X-Admin-Mode: 1.";
+    // End users of a project.
+    UserTokenRequired, "AUTHENTICATION_REQUIRED", 401, "auth", false, "authenticate", "Send the user's access token as bearer, with the anon key of the same project; refresh it when its hour is over.";
+    InvalidCredentials, "INVALID_CREDENTIALS", 401, "auth", false, "edit_request", "Check address and password; an account without a password signs in another way.";
+    InvalidGrant, "INVALID_GRANT", 400, "auth", false, "authenticate", "Sign in again: a refresh token works once and for 30 days.";
+    UnsupportedGrantType, "UNSUPPORTED_GRANT_TYPE", 400, "validation", false, "edit_request", "Use password or refresh_token.";
+    InvalidEmail, "INVALID_EMAIL", 400, "validation", false, "edit_request", "Send one e-mail address.";
+    WeakPassword, "WEAK_PASSWORD", 400, "validation", false, "edit_request", "Use a password of 8 to 256 bytes.";
+    SignupNotAllowed, "SIGNUP_NOT_ALLOWED", 403, "auth", false, "edit_request", "This project lets its owner alone make accounts.";
+    UserExists, "USER_EXISTS", 409, "validation", false, "authenticate", "Sign in instead.";
     // Paying.
     PaymentRequired, "PAYMENT_REQUIRED", 402, "payment", true, "submit_payment", "Pay one of the offers in the PAYMENT-REQUIRED header and repeat the request.";
     PaymentInvalid, "PAYMENT_INVALID", 402, "payment", false, "submit_payment", "Sign a new payment for the offer as it stands now.";

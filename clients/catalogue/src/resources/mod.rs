@@ -1,6 +1,7 @@
 //! One file per resource, in the order of the reference.
 
 mod admin;
+mod auth;
 mod billing;
 mod content;
 mod deploy;
@@ -21,6 +22,7 @@ const PARTS: &[&[Operation]] = &[
     facilitator::OPERATIONS,
     projects::OPERATIONS,
     expose::OPERATIONS,
+    auth::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
