@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod auth_users;
 mod billing;
 mod content;
 mod deploy;
@@ -21,6 +22,7 @@ const PARTS: &[&[Operation]] = &[
     facilitator::OPERATIONS,
     projects::OPERATIONS,
     auth::OPERATIONS,
+    auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
