@@ -1,5 +1,7 @@
 //! End users of a project: signing up, signing in, staying signed in.
 
+mod mail;
+
 use std::time::Duration;
 
 use base64::Engine;
@@ -32,6 +34,17 @@ async fn as_user(lab: &Lab, method: &str, path: &str, session: &Value) -> Answer
     lab.with_key(session["access_token"].as_str().unwrap(), method, path, None).await
 }
 
+/// A request with the service key.
+async fn owner(lab: &Lab, project: &Value, method: &str, path: &str, body: Option<Value>) -> Answer {
+    lab.with_key(project["service_key"].as_str().unwrap(), method, path, body).await
+}
+
+/// What a session's access token says.
+fn claims_of(session: &Value) -> Value {
+    let claims = session["access_token"].as_str().unwrap().split('.').nth(1).unwrap().to_owned();
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+}
+
 fn refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.body["code"].as_str()), (status, Some(code)), "{answer:?}");
 }
@@ -50,8 +63,7 @@ async fn a_user_signs_up_signs_in_stays_and_leaves() {
     assert_eq!(first.status, 200, "{first:?}");
     assert_eq!((&first.body["token_type"], &first.body["expires_in"]), (&json!("bearer"), &json!(3600)));
     assert_eq!(first.body["user"]["id"], made.body["id"]);
-    let claims = first.body["access_token"].as_str().unwrap().split('.').nth(1).unwrap().to_owned();
-    let claims: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    let claims = claims_of(&first.body);
     assert_eq!(claims["sub"], made.body["id"]);
     assert_eq!(claims["project_id"], project["project_id"]);
     assert_eq!((&claims["role"], &claims["amr"]), (&json!("authenticated"), &json!(["password"])));

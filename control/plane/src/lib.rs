@@ -87,7 +87,7 @@ impl Plane {
         let (status, sites) = Default::default();
         let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
         let rest = rest::RestState::new(deps.cells.clone());
-        let users = users::UsersState::new(deps.cells.clone());
+        let users = users::UsersState::new();
         let inner = Inner { deps, actors, config, started_at, status, sites, gatekeeper, rest, users };
         Self { inner: Arc::new(inner) }
     }

@@ -3,21 +3,28 @@
 //! Whether an address has an account is told by signing up alone, as the contract has it. Signing in answers
 //! the same, after the same work, for a wrong password and for an address nobody has.
 
+mod accounts;
+mod links;
+mod origins;
+
 use std::time::Duration;
 
 use ::users::token::{self, Claims, Role, Subject};
 use ::users::{
-    NewSession, NewUser, Refreshed, SessionFacts, Settings, SettingsChange, User, Users, UsersError,
+    NewSession, NewUser, Refreshed, SessionFacts, Settings, SettingsChange, Signup, User, Users, UsersError,
 };
 use sha2::{Digest, Sha256};
-use store::cells::{Cells, Slot};
+use store::cells::Slot;
 use store::projects::{Phase, Purpose, Secret};
 use types::{Code, Problem, ProjectId};
 
 use crate::Plane;
 use crate::caller::Caller;
-use crate::keys::{self, KeyRole, store_problem};
+use crate::keys::{self, store_problem};
 use crate::rate::{Rates, client_network};
+
+pub use accounts::{AskedUser, MadeUser, Offered};
+pub use links::{AskedLink, Delivery, LinkFacts};
 
 /// Tries of one address of one project: ten at once, then one each six seconds.
 const ACCOUNT_TRY_EVERY: Duration = Duration::from_secs(6);
@@ -29,17 +36,15 @@ const KEYS_MAX: usize = 100_000;
 /// Ours have 67 characters.
 const REFRESH_BYTES_MAX: usize = 200;
 
-/// The users of all projects, and who tried how often.
+/// Who tried how often.
 pub(crate) struct UsersState {
-    users: Users,
     accounts: Rates<[u8; 32]>,
     clients: Rates<std::net::IpAddr>,
 }
 
 impl UsersState {
-    pub fn new(cells: Cells) -> Self {
+    pub fn new() -> Self {
         Self {
-            users: Users::new(cells),
             accounts: Rates::every(ACCOUNT_TRY_EVERY, ACCOUNT_BURST, KEYS_MAX),
             clients: Rates::every(CLIENT_TRY_EVERY, CLIENT_BURST, KEYS_MAX),
         }
@@ -57,6 +62,16 @@ pub struct UserSession {
     pub access_token: String,
     pub refresh_token: String,
     pub user: User,
+    pub role: Role,
+    /// Of a sign-in by mail.
+    pub magic_link: Option<LinkFacts>,
+}
+
+impl UserSession {
+    /// A project admin who has not used a passkey where the settings ask for one.
+    pub fn needs_passkey(&self) -> bool {
+        self.user.is_admin && self.role != Role::ProjectAdmin
+    }
 }
 
 impl Plane {
@@ -72,12 +87,10 @@ impl Plane {
         let (project, slot) = self.users_entry(caller).await?;
         let email = ::users::email_normal(&login.email)
             .ok_or_else(|| Problem::new(Code::InvalidEmail, "this is no e-mail address"))?;
-        if !::users::password::BYTES.contains(&login.password.len()) {
-            return Err(Problem::new(Code::WeakPassword, "the password must have 8 to 256 bytes"));
-        }
+        password_fits(&login.password)?;
         self.users_try(caller, project, &email)?;
-        let users = &self.inner.users.users;
-        if users.settings_fetch(&slot).await.map_err(problem)?.public_signup != "open" {
+        let users = self.users();
+        if users.settings_fetch(&slot).await.map_err(problem)?.public_signup != Signup::Open {
             return Err(Problem::new(Code::SignupNotAllowed, "this project does not take sign-ups"));
         }
         let entropy = &self.deps().entropy;
@@ -106,7 +119,7 @@ impl Plane {
             return Err(wrong());
         }
         self.users_try(caller, project, &email)?;
-        let users = &self.inner.users.users;
+        let users = self.users();
         let found = users.user_find(&slot, &email).await.map_err(problem)?;
         let stored = found.as_ref().and_then(|(_, hash)| hash.as_deref());
         // Nobody's password is compared as long as somebody's.
@@ -137,32 +150,25 @@ impl Plane {
             return Err(refused());
         }
         let fresh = self.refresh_token();
-        let users = &self.inner.users.users;
+        let users = self.users();
         match users.session_refresh(&slot, old, &fresh, self.now()).await.map_err(problem)? {
             Refreshed::New(user, facts) => self.user_session(project, user, facts, fresh).await,
             Refreshed::Refused => Err(refused()),
         }
     }
 
-    /// The user whose token this is.
+    /// Ends the sign-in of this token, or all of its user. Idempotent.
     ///
     /// # Errors
-    /// `AUTHENTICATION_REQUIRED` with 401 when the token does not verify, its hour or its sign-in is over, or
-    /// the `apikey` is another project's.
-    pub async fn user_info(&self, caller: &Caller) -> Result<(User, Role), Problem> {
+    /// As [`Plane::user_account`], but an ended sign-in is no error.
+    pub async fn user_logout(&self, caller: &Caller, everywhere: bool) -> Result<(), Problem> {
         let (claims, slot) = self.user_claims(caller).await?;
-        let users = &self.inner.users.users;
-        let found = users.session_user(&slot, claims.sub, claims.session_id).await.map_err(problem)?;
-        Ok((found.ok_or_else(|| signed_out("the sign-in has ended"))?, claims.role))
-    }
-
-    /// Ends the sign-in of this token. Idempotent.
-    ///
-    /// # Errors
-    /// As [`Plane::user_info`], but an ended sign-in is no error.
-    pub async fn user_logout(&self, caller: &Caller) -> Result<(), Problem> {
-        let (claims, slot) = self.user_claims(caller).await?;
-        self.inner.users.users.session_end(&slot, claims.session_id, self.now()).await.map_err(problem)
+        if everywhere {
+            // A token that was copied before its sign-in ended must not end the others.
+            let (account, _) = self.user_account(caller).await?;
+            return self.users().sessions_end(&slot, account.user.id, self.now()).await.map_err(problem);
+        }
+        self.users().session_end(&slot, claims.session_id, self.now()).await.map_err(problem)
     }
 
     /// Changes the project's auth settings; all of them are returned.
@@ -173,14 +179,8 @@ impl Plane {
     /// # Source
     /// Wire contract 04 section 2.13.
     pub async fn auth_settings(&self, caller: &Caller, change: SettingsChange) -> Result<Settings, Problem> {
-        let key = self.project_key(caller).await?;
-        if key.role != KeyRole::Service {
-            return Err(Problem::new(Code::Forbidden, "this needs the service key"));
-        }
-        let account = self.project_live(key.project).await?.account;
-        self.account_gate(account).await?;
-        let slot = self.project_slot(key.project).await?;
-        self.inner.users.users.settings_change(&slot, &change).await.map_err(problem)
+        let (_, slot) = self.owner_change(caller).await?;
+        self.users().settings_change(&slot, &change).await.map_err(problem)
     }
 
     /// The project of an anonymous request. A browser sends its user's token along, which says nothing here.
@@ -195,12 +195,39 @@ impl Plane {
 
     /// Counts a try against the address and against who tries.
     fn users_try(&self, caller: &Caller, project: ProjectId, email: &str) -> Result<(), Problem> {
-        let state = &self.inner.users;
+        self.client_try(caller)?;
         let account = Sha256::digest(format!("{project}/{email}")).into();
-        let client = client_network(&caller.client_ip).map_or(Ok(()), |network| state.clients.admit(network));
-        client
-            .and_then(|()| state.accounts.admit(account))
-            .map_err(|secs| Problem::new(Code::RateLimited, "too many tries").extra("retry_after", secs))
+        self.inner.users.accounts.admit(account).map_err(too_many)
+    }
+
+    /// Counts a try against who tries.
+    fn client_try(&self, caller: &Caller) -> Result<(), Problem> {
+        let Some(network) = client_network(&caller.client_ip) else { return Ok(()) };
+        self.inner.users.clients.admit(network).map_err(too_many)
+    }
+
+    fn users(&self) -> &Users {
+        &self.deps().users
+    }
+
+    /// Refuses a token of a project admin who is none any more, or whose sign-in has ended. A token without a
+    /// sign-in was made by the project's own code, which decides by itself.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED`; `UNAVAILABLE`.
+    pub(crate) async fn admin_still(
+        &self,
+        project: ProjectId,
+        user: &str,
+        session: &str,
+    ) -> Result<(), Problem> {
+        let wrong =
+            || Problem::new(Code::Unauthorized, "the user is no project admin any more: sign in again");
+        let user = user.parse().map_err(|_| wrong())?;
+        let session = session.parse().map_err(|_| wrong())?;
+        let slot = self.project_slot(project).await?;
+        let found = self.users().session_user(&slot, user, session).await.map_err(problem)?;
+        found.filter(|user| user.is_admin).map(drop).ok_or_else(wrong)
     }
 
     async fn user_claims(&self, caller: &Caller) -> Result<(Claims, Slot), Problem> {
@@ -238,11 +265,12 @@ impl Plane {
         refresh_token: String,
     ) -> Result<UserSession, Problem> {
         let secrets = self.user_secrets(project).await?.unwrap_or_default();
+        let role = self.user_role(project, &user, &facts).await?;
         let subject = Subject {
             project,
             user: user.id,
             email: user.email.clone(),
-            role: if user.is_admin { Role::ProjectAdmin } else { Role::Authenticated },
+            role,
             session: facts.id,
             amr: facts.amr,
             auth_time: facts.signed_in_at.timestamp(),
@@ -252,7 +280,26 @@ impl Plane {
             .first()
             .and_then(|secret| token::sign(subject, secret, now))
             .ok_or_else(|| Problem::new(Code::ProjectNotReady, "the project cannot sign tokens now"))?;
-        Ok(UserSession { access_token, refresh_token, user })
+        Ok(UserSession { access_token, refresh_token, user, role, magic_link: None })
+    }
+
+    /// # Source
+    /// Wire contract 04 section 2.4.
+    async fn user_role(
+        &self,
+        project: ProjectId,
+        user: &User,
+        facts: &SessionFacts,
+    ) -> Result<Role, Problem> {
+        if !user.is_admin {
+            return Ok(Role::Authenticated);
+        }
+        if facts.amr.iter().any(|method| method == "passkey") {
+            return Ok(Role::ProjectAdmin);
+        }
+        let slot = self.project_slot(project).await?;
+        let settings = self.users().settings_fetch(&slot).await.map_err(problem)?;
+        Ok(if settings.require_passkey_for_project_admin { Role::Authenticated } else { Role::ProjectAdmin })
     }
 
     fn refresh_token(&self) -> String {
@@ -265,6 +312,17 @@ fn random_uuid(bits: [u8; 32]) -> uuid::Uuid {
     let mut half = [0; 16];
     half.copy_from_slice(&bits[..16]);
     uuid::Builder::from_random_bytes(half).into_uuid()
+}
+
+fn password_fits(password: &str) -> Result<(), Problem> {
+    if ::users::password::BYTES.contains(&password.len()) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::WeakPassword, "the password must have 8 to 256 bytes"))
+}
+
+fn too_many(secs: u64) -> Problem {
+    Problem::new(Code::RateLimited, "too many tries").extra("retry_after", secs)
 }
 
 fn signed_out(why: &str) -> Problem {

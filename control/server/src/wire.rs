@@ -66,6 +66,8 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         entropy,
         master_key,
         chains,
+        users: users::Users::new(cells.clone()),
+        captures_mail: config.server.capture_mail,
         cells,
         blobs: Arc::new(blobs),
         cards,

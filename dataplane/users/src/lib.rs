@@ -1,6 +1,10 @@
 //! A project's end users: rows of the schema `auth` in the project's own database, reached by its login
 //! `_auth` and by nobody else. Nothing here decides who may ask; `plane` does.
 
+mod accounts;
+mod admission;
+mod links;
+pub mod mail;
 pub mod password;
 mod rows;
 mod schema;
@@ -13,6 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use store::cells::{Cells, Login, Session, SessionError, Slot};
 
+pub use accounts::{Account, Identity, PasswordRight, WantedUser};
+pub use admission::{Standing, admits};
+pub use links::{Intent, LINK_MINUTES, LinkAsked, LinkProof, LinkUsed, NewLink};
 pub use rows::{NewUser, User, email_normal};
 pub use sessions::{NewSession, Refreshed, SessionFacts};
 pub use settings::{Settings, SettingsChange, Signup};

@@ -11,6 +11,10 @@ use crate::{Users, UsersError};
 
 const EMAIL_BYTES_MAX: usize = 254;
 
+/// The columns that [`user`] reads, of `auth.users u`.
+pub(crate) const USER: &str =
+    "u.id, u.email, u.display_name, u.avatar_url, u.email_verified_at, u.is_admin, u.created_at";
+
 /// One end user of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -48,7 +52,10 @@ pub(crate) fn user(row: &PgRow) -> Result<User, sqlx::Error> {
 pub fn email_normal(text: &str) -> Option<String> {
     let email = text.trim().to_lowercase();
     let (name, host) = email.rsplit_once('@')?;
-    let plain = !email.contains(|c: char| c.is_whitespace() || c.is_control());
+    // What would be several addresses, or a name before one, in the header of a mail.
+    let plain = !email.contains(|c: char| {
+        c.is_whitespace() || c.is_control() || matches!(c, ',' | ';' | '<' | '>' | '"' | '\\')
+    });
     let sound = !name.is_empty() && !name.contains('@') && !host.is_empty() && email.len() <= EMAIL_BYTES_MAX;
     (plain && sound).then_some(email)
 }
@@ -61,7 +68,7 @@ impl Users {
     pub async fn user_insert(&self, slot: &Slot, new: &NewUser) -> Result<Option<User>, UsersError> {
         let mut session = self.open(slot).await?;
         let made = sqlx::query(
-            "insert into auth.users as u (id, email, password_hash, created_at) values ($1, $2, $3, $4)
+            "insert into auth.users as u (id, email, password_hash, created_at, admitted_at) values ($1, $2, $3, $4, $4)
              on conflict do nothing
              returning u.id, u.email, u.display_name, u.avatar_url, u.email_verified_at, u.is_admin, u.created_at",
         )
@@ -111,7 +118,19 @@ mod tests {
     #[test]
     fn an_address_has_one_spelling() {
         assert_eq!(email_normal(" Ada@Example.ORG ").as_deref(), Some("ada@example.org"));
-        for bad in ["", "ada", "@b", "a@", "a@b@c", "a b@c", "a\0@b", &format!("{}@b", "x".repeat(254))] {
+        for bad in [
+            "",
+            "ada",
+            "@b",
+            "a@",
+            "a@b@c",
+            "a b@c",
+            "a\0@b",
+            "a@b,c",
+            "a<b@c>",
+            "\"a\"@b",
+            &format!("{}@b", "x".repeat(254)),
+        ] {
             assert_eq!(email_normal(bad), None, "{bad:?}");
         }
     }

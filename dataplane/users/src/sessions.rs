@@ -82,8 +82,7 @@ impl Users {
         let mut session = self.open(slot).await?;
         let done = begin(&mut session.conn, new, now).await.during("begin a user's session");
         session.close().await;
-        done?;
-        Ok(SessionFacts { id: new.id, amr: vec![new.amr.to_owned()], signed_in_at: now })
+        Ok(done?)
     }
 
     /// Trades a refresh token for `fresh`.
@@ -141,7 +140,11 @@ impl Users {
     }
 }
 
-async fn begin(conn: &mut PgConnection, new: &NewSession, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+pub(crate) async fn begin(
+    conn: &mut PgConnection,
+    new: &NewSession,
+    now: DateTime<Utc>,
+) -> Result<SessionFacts, sqlx::Error> {
     let mut tx = conn.begin().await?;
     sqlx::query(
         "delete from auth.sessions s where s.user_id = $1 and not exists (
@@ -159,7 +162,8 @@ async fn begin(conn: &mut PgConnection, new: &NewSession, now: DateTime<Utc>) ->
         .execute(&mut *tx)
         .await?;
     token_insert(&mut tx, new.id, &new.refresh_token, now).await?;
-    tx.commit().await
+    tx.commit().await?;
+    Ok(SessionFacts { id: new.id, amr: vec![new.amr.to_owned()], signed_in_at: now })
 }
 
 async fn refresh(

@@ -25,6 +25,12 @@ impl Signup {
             Self::InviteOnly => "invite_only",
         }
     }
+
+    fn read(text: &str) -> Result<Self, sqlx::Error> {
+        let known =
+            [Self::Open, Self::KnownEmail, Self::InviteOnly].into_iter().find(|one| one.as_str() == text);
+        known.ok_or_else(|| sqlx::Error::Decode(format!("no sign-up policy: {text}").into()))
+    }
 }
 
 /// How people of a project like to sign in: a hint for its pages.
@@ -54,7 +60,7 @@ impl Method {
 pub struct Settings {
     pub allow_password_set: bool,
     pub preferred_sign_in_method: Option<String>,
-    pub public_signup: String,
+    pub public_signup: Signup,
     pub require_passkey_for_project_admin: bool,
     pub allowed_email_domains: Vec<String>,
 }
@@ -76,11 +82,11 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Method>>, D
     Option::<Method>::deserialize(from).map(Some)
 }
 
-fn settings(row: &PgRow) -> Result<Settings, sqlx::Error> {
+pub(crate) fn settings(row: &PgRow) -> Result<Settings, sqlx::Error> {
     Ok(Settings {
         allow_password_set: row.try_get("allow_password_set")?,
         preferred_sign_in_method: row.try_get("preferred_sign_in_method")?,
-        public_signup: row.try_get("public_signup")?,
+        public_signup: Signup::read(row.try_get("public_signup")?)?,
         require_passkey_for_project_admin: row.try_get("require_passkey_for_project_admin")?,
         allowed_email_domains: row.try_get("allowed_email_domains")?,
     })

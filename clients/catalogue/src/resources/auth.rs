@@ -2,7 +2,14 @@
 
 use crate::operation::{Auth, Field, Gate, Kind, Method, Operation, Param, has, may};
 
-const EMAIL: Param = Param::body("email", Kind::Text, "Compared without regard to case.");
+pub(super) const EMAIL: Param = Param::body("email", Kind::Text, "Compared without regard to case.");
+pub(super) const CLIENT_STATE: Param = Param::body(
+    "client_state",
+    Kind::Object,
+    "Any JSON up to 4096 bytes; given back as a text at the sign-in.",
+);
+const REDIRECT: Param =
+    Param::body("redirect_url", Kind::Text, "A page of the project; `token` is added to its query.");
 const PASSWORD: Param = Param::body("password", Kind::Text, "8 to 256 bytes.");
 
 const SETTINGS: &[Field] = &[
@@ -31,12 +38,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
         params: &[
             Param::query(
                 "grant_type",
-                Kind::OneOf(&["password", "refresh_token"]),
+                Kind::OneOf(&["password", "refresh_token", "magic_link", "email_code"]),
                 "How the user proves who they are; password unless given.",
             ),
             EMAIL,
             PASSWORD,
             Param::body("refresh_token", Kind::Text, "Works once; a second use ends the whole sign-in."),
+            Param::body("token", Kind::Text, "Of the mailed link."),
+            Param::body("challenge_id", Kind::Text, "Of the answer to the request for a code."),
+            Param::body("code", Kind::Text, "The six digits of the mail; five wrong ones burn them."),
         ],
         auth: Auth::AnonKey,
         answer: &[
@@ -45,9 +55,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
             has("token_type", Kind::Text),
             has("expires_in", Kind::Integer),
             has("user", Kind::Object),
+            may("magic_link", Kind::Object),
+            may("elevation_required", Kind::Boolean),
         ],
         summary: "Sign a user in, or refresh a sign-in.",
         doc: "The access token lives for an hour, the refresh token for 30 days.",
+        cli: Some(&["auth", "verify"]),
+        mcp: Some("verify_magic_link"),
         ..Operation::CHANGE
     },
     Operation {
@@ -62,11 +76,72 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         id: "auth.logout",
         path: "/auth/v1/logout",
+        params: &[Param::body("everywhere", Kind::Boolean, "End all sign-ins of this user.")],
         auth: Auth::User,
         answer: &[has("status", Kind::Text)],
         summary: "End the sign-in of this token.",
         doc: "Its refresh tokens are dead at once. Logging out twice changes nothing.",
         ..Operation::CHANGE
+    },
+    Operation {
+        id: "auth.magic_link",
+        path: "/auth/v1/magic-link",
+        params: &[
+            EMAIL.required(),
+            REDIRECT,
+            Param::body(
+                "intent",
+                Kind::OneOf(&["signin", "invite", "claim", "recovery"]),
+                "Why; an invitation needs the service key.",
+            ),
+            CLIENT_STATE,
+            Param::body(
+                "delivery",
+                Kind::OneOf(&["link", "code", "both"]),
+                "A link unless told; a code alone needs no redirect_url.",
+            ),
+        ],
+        auth: Auth::AnonKey,
+        answer: &[has("message", Kind::Text), has("challenge_id", Kind::Text)],
+        summary: "Mail a link or a code to sign in with.",
+        doc: "The answer is the same whether the address may come in or not. A link works once, within 15 minutes; \
+              5 requests per address in an hour. The user is made by the first use.",
+        cli: Some(&["auth", "magic-link"]),
+        mcp: Some("request_magic_link"),
+        ..Operation::CHANGE
+    },
+    Operation {
+        id: "auth.password",
+        method: Method::Put,
+        path: "/auth/v1/user/password",
+        params: &[
+            Param::body("new_password", Kind::Text, "8 to 256 bytes.").required(),
+            Param::body("current_password", Kind::Text, "Not needed within 15 minutes of a sign-in by mail."),
+        ],
+        auth: Auth::User,
+        answer: &[has("status", Kind::Text)],
+        summary: "Set, change or reset the user's password.",
+        doc: "Ends the user's other sign-ins. A first password needs the setting allow_password_set.",
+        cli: Some(&["auth", "set-password"]),
+        mcp: Some("set_user_password"),
+        ..Operation::CHANGE
+    },
+    Operation {
+        id: "auth.providers",
+        path: "/auth/v1/providers",
+        auth: Auth::AnonKey,
+        answer: &[
+            has("providers", Kind::List),
+            has("password", Kind::Object),
+            has("magic_link", Kind::Object),
+            has("google", Kind::Object),
+            may("preferred_sign_in_method", Kind::Text),
+            has("public_signup", Kind::Text),
+        ],
+        summary: "Show what a project's pages may offer to sign in with.",
+        doc: "For the page that shows the buttons.",
+        cli: Some(&["auth", "providers"]),
+        ..Operation::READ
     },
     Operation {
         id: "auth.settings",

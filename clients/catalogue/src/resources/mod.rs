@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod auth_users;
 mod billing;
 mod content;
 mod deploy;
@@ -23,6 +24,7 @@ const PARTS: &[&[Operation]] = &[
     projects::OPERATIONS,
     expose::OPERATIONS,
     auth::OPERATIONS,
+    auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
