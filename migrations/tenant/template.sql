@@ -1,5 +1,6 @@
 -- The template every slot is copied from. Run as superuser in the new, empty template database, as one transaction.
--- Whoever changes it raises TEMPLATE_VERSION in control/store/src/cells/template.rs.
+-- It makes version 2 of a slot together with slot.sql; what came later is in the numbered files, which new slots run too
+-- (control/store/src/cells/upgrade.rs).
 
 drop schema public;
 -- Filled by the platform only: tenants have no CREATE on the database, so not even trusted extensions.

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod auth;
 mod billing;
 mod budgets;
 mod cards;
 mod content;
 mod crash;
 mod deploys;
+mod expose;
 mod facilitator;
 mod finance;
 mod fuzz;
@@ -26,6 +28,7 @@ mod payments;
 mod projects;
 mod quotas;
 mod rest;
+mod restore;
 mod service;
 mod settle_races;
 mod simulator;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use types::{Network, WatcherId};
 
 use crate::kit::ActorError;
-use crate::{Deps, cards, chain_watcher, deploy, payment, project, recharges, wallet};
+use crate::{Deps, cards, chain_watcher, deploy, mail, payment, project, recharges, wallet};
 
 type Work = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ActorError>> + Send>> + Send + Sync>;
 
@@ -101,6 +101,7 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("cards", SECOND, deps, |deps| async move { cards::sweep(&deps).await }),
         Tick::new("card reconciler", FIVE_SECONDS, deps, |deps| async move { cards::reconcile(&deps).await }),
         Tick::new("recharges", FIVE_SECONDS, deps, |deps| async move { recharges::sweep(&deps).await }),
+        Tick::new("mail", SECOND, deps, |deps| async move { mail::sweep(&deps).await }),
         Tick::new("warm pool", SECOND, deps, warm_pool),
         Tick::new("calls", FIVE_SECONDS, deps, calls),
         Tick::new("lifecycle", FIVE_SECONDS, deps, lifecycle),

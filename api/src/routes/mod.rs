@@ -1,11 +1,13 @@
 //! One file per resource; each has `routes()`.
 
 mod admin;
+mod auth;
 mod billing;
 mod budgets;
 mod content;
 mod deploy;
 mod docs;
+mod expose;
 mod facilitator;
 mod faucet;
 mod finance;
@@ -26,11 +28,13 @@ use crate::app::AppState;
 pub(crate) fn all() -> Router<AppState> {
     Router::new()
         .merge(admin::routes())
+        .merge(auth::routes())
         .merge(billing::routes())
         .merge(budgets::routes())
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())
+        .merge(expose::routes())
         .merge(facilitator::routes())
         .merge(faucet::routes())
         .merge(finance::routes())

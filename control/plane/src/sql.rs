@@ -57,10 +57,14 @@ impl Plane {
         Ok(Schema { schema: slot.schema(), tables })
     }
 
-    /// Where the project's database is.
+    /// Where the project's database is. One that was made by an older version is brought up to ours first.
     pub(crate) async fn project_slot(&self, project: ProjectId) -> Result<Slot, Problem> {
-        store::cells::slot_of(&self.deps().store, project).await.map_err(store_problem)?.ok_or_else(|| {
+        let deps = self.deps();
+        let found = store::cells::slot_of(&deps.store, project).await.map_err(store_problem)?;
+        let slot = found.ok_or_else(|| {
             Problem::new(Code::ProjectNotReady, format!("project {project} has no database yet"))
-        })
+        })?;
+        deps.cells.slot_upgrade(&deps.store, &slot).await.map_err(store_problem)?;
+        Ok(slot)
     }
 }

@@ -84,6 +84,7 @@ async fn deps(world: &World, store: Store, id: NodeId, alive: Arc<AtomicBool>) -
     let master_key = MasterKey::new([9; 32]);
     let clock: Arc<dyn Clock> = world.clock.clone();
     let entropy: Arc<dyn Entropy> = world.entropy.clone();
+    let cells = Cells::connect(Vec::new(), &master_key, &store).await?;
     Ok(Arc::new(Deps {
         node: id,
         clock,
@@ -91,7 +92,9 @@ async fn deps(world: &World, store: Store, id: NodeId, alive: Arc<AtomicBool>) -
         movable: None,
         meter: actors::meter::Meter::new(&*entropy),
         entropy,
-        cells: Cells::connect(Vec::new(), &master_key, &store).await?,
+        users: users::Users::new(cells.clone()),
+        cells,
+        captures_mail: true,
         master_key,
         chains: Chains([(world.network, chain_deps(world, alive)?)].into_iter().collect()),
         blobs: world.blobs.clone(),

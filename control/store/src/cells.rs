@@ -8,7 +8,8 @@
 //! **Invariant.** A superuser session touches a slot's database only while it is being made, before any
 //! tenant could put an object there: reading one hostile view as superuser gives the whole server away.
 //! Afterwards superuser sessions stay in the maintenance database (roles, `create`/`drop database`, cancel,
-//! terminate).
+//! terminate). The one exception are upgrades of the platform's own objects in it: fixed text that names
+//! nothing of the tenant's, see [`upgrade`].
 //!
 //! **Failure story.** `making` and `dropping` rows are written first, so a crash leaves a row that says what
 //! to clean; the pool filler drops such slots. Nothing is ever repaired in place.
@@ -20,6 +21,7 @@ mod relay;
 mod rows;
 mod sessions;
 mod template;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +68,8 @@ struct Inner {
     cells: BTreeMap<String, Cell>,
     key: MasterKey,
     sessions: sessions::Gate,
+    /// Slots that are known to be of the newest version.
+    current: std::sync::Mutex<std::collections::HashSet<i32>>,
 }
 
 /// One cell as this process sees it.
@@ -119,7 +123,8 @@ impl Cells {
             cell.prepare().await?;
             cells.insert(config.name, cell);
         }
-        Ok(Self { inner: Arc::new(Inner { cells, key: key.clone(), sessions: sessions::Gate::default() }) })
+        let (key, sessions, current) = (key.clone(), sessions::Gate::default(), Default::default());
+        Ok(Self { inner: Arc::new(Inner { cells, key, sessions, current }) })
     }
 
     /// In name order.

@@ -23,6 +23,7 @@ pub mod lab_clock;
 pub mod ledger;
 pub mod lifecycle;
 mod listen;
+pub mod mail;
 mod migrate;
 pub mod outbox;
 pub mod payments;

@@ -36,6 +36,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     51 "0051_transfers_by_time",
     52 "0052_budgets",
     60 "0060_ended_payments",
+    70 "0070_mail",
 ];
 
 impl Store {

@@ -5,6 +5,7 @@
 //! What keeps a project inside its database are the rights of its logins; the checks
 //! in [`sql`] only give better answers.
 
+pub mod expose;
 pub mod rest;
 pub mod schema;
 pub mod sql;

@@ -1,9 +1,12 @@
 //! One file per resource, in the order of the reference.
 
 mod admin;
+mod auth;
+mod auth_users;
 mod billing;
 mod content;
 mod deploy;
+mod expose;
 mod facilitator;
 mod lab;
 mod projects;
@@ -19,6 +22,9 @@ const PARTS: &[&[Operation]] = &[
     billing::OPERATIONS,
     facilitator::OPERATIONS,
     projects::OPERATIONS,
+    expose::OPERATIONS,
+    auth::OPERATIONS,
+    auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::admin::{WINDOW, meant};
 use super::tier::with_receipt;
-use super::{Outcome, confirmed, ok, rest, sql};
+use super::{Outcome, confirmed, expose, ok, rest, sql};
 use crate::context::Context;
 
 #[derive(Debug, clap::Subcommand)]
@@ -36,6 +36,12 @@ pub enum Projects {
     Schema { id: Option<String> },
     /// Run SQL in a project.
     Sql(sql::SqlArgs),
+    /// Say who may reach a project's tables, views and functions.
+    ApplyExpose(expose::ManifestArgs),
+    /// Show a project's manifest.
+    GetExpose { id: Option<String> },
+    /// Check a manifest; nothing is changed.
+    ValidateExpose(expose::ValidateArgs),
     /// Show what a project brings in and costs, for operators.
     Costs {
         id: Option<String>,
@@ -47,6 +53,20 @@ pub enum Projects {
     Rest(rest::RestArgs),
     /// Exempt a project's account from ageing, for operators.
     Pin { id: String },
+    /// Make a user of a project its admin.
+    PromoteUser {
+        email: String,
+        /// The active project unless given.
+        #[arg(long)]
+        project: Option<String>,
+    },
+    /// Take a user's admin role away.
+    DemoteUser {
+        email: String,
+        /// The active project unless given.
+        #[arg(long)]
+        project: Option<String>,
+    },
     /// Erase a project and everything in it.
     Delete {
         id: String,
@@ -67,6 +87,9 @@ pub async fn run(command: Projects, context: &Context) -> Outcome {
         Projects::Usage { id } => read("projects.usage", id.as_deref(), context).await,
         Projects::Schema { id } => read("projects.schema", id.as_deref(), context).await,
         Projects::Sql(args) => sql::run(args, context).await,
+        Projects::ApplyExpose(args) => expose::apply(args, context).await,
+        Projects::GetExpose { id } => read("projects.get_expose", id.as_deref(), context).await,
+        Projects::ValidateExpose(args) => expose::validate(args, context).await,
         Projects::Costs { id, window } => {
             // An operator need not have the project's keys.
             let id = match id {
@@ -80,6 +103,12 @@ pub async fn run(command: Projects, context: &Context) -> Outcome {
         Projects::Pin { id } => {
             let call = Call::new("projects.pin").path("id", id).header("X-Admin-Mode", 1).wallet();
             context.client()?.call(call).await
+        }
+        Projects::PromoteUser { email, project } => {
+            role("auth.users.promote", &email, project.as_deref(), context).await
+        }
+        Projects::DemoteUser { email, project } => {
+            role("auth.users.demote", &email, project.as_deref(), context).await
         }
         Projects::Delete { id, confirm } => {
             confirmed(confirm, "erasing a project")?;
@@ -110,6 +139,13 @@ async fn provision(name: Option<String>, tier: String, context: &Context) -> Out
         return Err(ClientError::Local(error.detail("created", answer.body.clone())));
     }
     Ok(with_receipt(answer.body, answer.receipt))
+}
+
+async fn role(operation: &str, email: &str, project: Option<&str>, context: &Context) -> Outcome {
+    let (projects, id) = context.project(project)?;
+    let key = projects.keys(&id)?.service_key;
+    let call = Call::new(operation).path("id", &id).service_key(key).json(json!({ "email": email }));
+    context.public()?.call(call).await
 }
 
 async fn read(operation: &str, id: Option<&str>, context: &Context) -> Outcome {

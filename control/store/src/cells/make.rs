@@ -7,7 +7,7 @@ use types::Clock;
 
 use super::rows::{self, SlotState};
 use super::template::{run, template_name};
-use super::{Cell, Cells, Login, Slot, SlotName, TEMPLATE_VERSION, logins};
+use super::{Cell, Cells, Login, Slot, SlotName, TEMPLATE_VERSION, logins, upgrade};
 use crate::{During, Store, StoreError};
 
 const SLOT: &str = include_str!("../../../../migrations/tenant/slot.sql");
@@ -118,11 +118,12 @@ impl Cells {
         run(&mut conn, format!("grant connect, temporary on database {name} to {name}_admin")).await?;
         run(&mut conn, format!("alter database {name} allow_connections true")).await?;
         drop(conn);
-        // The last time that a superuser enters this database.
+        // The last time that a superuser enters this database, but for upgrades of our own objects.
         let mut inside = PgConnection::connect_with(&cell.options.clone().database(&name.to_string()))
             .await
             .during("connect to a new slot")?;
         run(&mut inside, SLOT.replace("p0000", &name.to_string())).await?;
+        upgrade::run_since(&mut inside, name, upgrade::MADE_VERSION).await?;
         inside.close().await.during("leave a new slot")
     }
 

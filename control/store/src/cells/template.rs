@@ -6,8 +6,9 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use super::Cell;
 use crate::{During, StoreError};
 
-/// Goes up with every change of `migrations/tenant/template.sql`. Older slots are migrated, not rebuilt.
-pub const TEMPLATE_VERSION: i32 = 2;
+/// Goes up with every change of what a slot starts with. Older slots are migrated, not rebuilt: see
+/// [`super::upgrade`].
+pub const TEMPLATE_VERSION: i32 = 3;
 
 const CLUSTER: &str = include_str!("../../../../migrations/tenant/cluster.sql");
 const SETTINGS: &str = include_str!("../../../../migrations/tenant/settings.sql");

@@ -8,7 +8,7 @@
 mod decode;
 mod error;
 mod guard;
-mod lex;
+pub(crate) mod lex;
 mod quote;
 mod result;
 mod run;

@@ -14,9 +14,10 @@ async fn a_login_cannot_leave_its_project() {
     let (other_project, other) = world.provision().await;
     assert_eq!(slot_of(&world.store, other_project).await.unwrap(), Some(other.clone()));
 
+    let template = format!("r402_tpl_v{}", store::cells::TEMPLATE_VERSION);
     for login in Login::ALL {
         world.connect_as(&mine, login, &mine.schema()).await.unwrap();
-        for database in [other.schema().as_str(), "postgres", "template1", "template0", "r402_tpl_v1"] {
+        for database in [other.schema().as_str(), "postgres", "template1", "template0", &template] {
             let error = world.connect_as(&mine, login, database).await.unwrap_err();
             assert!(error.as_database_error().is_some(), "{login:?} {database}: {error}");
         }

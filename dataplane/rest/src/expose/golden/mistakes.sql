@@ -1,0 +1,23 @@
+-- Error SchemaShape: manifest.version: expected "1"
+-- Error SchemaShape: manifest.tables[0].owner_column: is required for user_owns_rows
+-- Error UnrestrictedAckRequired: manifest.tables[1].i_understand_this_is_unrestricted: must be true
+-- Error SchemaShape: manifest.tables[2].policy: "public_read" is no policy
+-- Error SchemaShape: manifest.tables[3].expose: expected true or false
+-- Error SchemaShape: manifest.tables[3].name: "posts" stands twice
+-- Error ForceOwnerWithoutOwnerColumn: manifest.tables[5].force_owner_on_insert: needs an owner_column
+-- Error SchemaShape: manifest.tables[7]: expected an object
+-- Error SchemaShape: manifest.views[2].select: expected a list of texts that is not empty
+-- Error GrantToRoleUnknown: manifest.rpcs[0].grant_to: "root" is no role
+-- Error SchemaShape: manifest.rpcs[2].signature: expected a list of arguments in parentheses
+-- Error SchemaShape: manifest.rpcs[2].grant_to: expected a list of texts that is not empty
+-- Error MissingTable: manifest.tables[0].name: there is no table "nope"
+-- Error MissingColumn: manifest.tables[4].owner_column: table "items" has no column "nobody"
+-- Error SchemaShape: manifest.tables[6].custom_sql: policy "p" is on "items", not on "docs"
+-- Error SchemaShape: manifest.tables[6].custom_sql: "grant all on docs to anon" is no statement about a policy
+-- Error SchemaShape: manifest.tables[6].custom_sql: names that start with r402_ are taken: "r402_owner"
+-- Error MissingViewBase: manifest.views[0].base: there is no table "gone"
+-- Error SchemaShape: manifest.views[1].filter: "true) union select (1" is not one expression
+-- Error MissingColumn: manifest.views[1].select[0]: "items" has no column "a"
+-- Error MissingRpc: manifest.rpcs[0].name: there is no function g()
+-- Error MissingRpc: manifest.rpcs[1].name: there is no function add(text)
+-- Warning SchemaShape: manifest.tables[4].owner_colum: is no field of the manifest and ignored
