@@ -24,8 +24,7 @@ pub(crate) struct Operation {
     pub run: for<'w> fn(&'w mut World) -> LocalBoxFuture<'w, Outcome>,
 }
 
-const TABLES: [&[Operation]; 5] =
-    [purchases::ALL, chain::ALL, ticks::ALL, machines::ALL, facts::ALL];
+const TABLES: [&[Operation]; 5] = [purchases::ALL, chain::ALL, ticks::ALL, machines::ALL, facts::ALL];
 
 pub(crate) fn choose(dice: &mut Dice) -> &'static Operation {
     let all = || TABLES.into_iter().flatten();
