@@ -27,7 +27,7 @@ pub async fn compare(deps: &Arc<Deps>, cards: &Cards, now: DateTime<Utc>) -> Res
         tracing::warn!(error = %e, "the reconciler cannot read the balance");
         ActorError::Unavailable("stripe")
     })?;
-    let lines: Vec<_> = transactions.iter().filter_map(balance::line).collect();
+    let lines: Vec<_> = transactions.iter().filter_map(|line| balance::line(line, &cards.platform)).collect();
     balance_store(&deps.store, &lines, now).await?;
     let settled = now - TimeDelta::minutes(SETTLED_MINUTES);
     for differs in balance_compare(&deps.store, settled, now).await? {

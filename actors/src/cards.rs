@@ -10,18 +10,20 @@ use std::time::Duration;
 
 use billing::stripe::Cards;
 use billing::stripe::event::{CENT, DisputeSaid, Event, Fact, SessionSaid};
+use billing::stripe::quote::Quote;
 use chrono::TimeDelta;
 use store::StoreError;
 use store::Tx;
+use store::accounts::account_exists;
 use store::cards::{
-    DisputeFact, SessionFact, card_checkout_of_session, card_dispute_record, card_intent_lock,
-    card_refund_record, card_session_record, checkouts_to_post,
+    Checkout, DisputeFact, SessionFact, card_checkout_of_session, card_dispute_record, card_intent_lock,
+    card_refund_record, card_session_record, checkout_insert, checkout_locked, checkouts_to_post,
 };
 use store::stripe_events::{
     Handled, NewEvent, Via, cursor_move, cursor_take, event_handled, event_locked, event_store,
     events_pending,
 };
-use types::{AccountId, kill_point};
+use types::{AccountId, CheckoutId, kill_point};
 
 use crate::kit::ActorError;
 use crate::{Deps, card_balance, lease};
@@ -123,8 +125,12 @@ async fn session(deps: &Deps, tx: &mut Tx, event: &Event, said: &SessionSaid) ->
         card_intent_lock(tx, intent).await?;
     }
     let ours = said.client_reference_id.as_deref().and_then(|id| id.parse().ok());
-    let Some(checkout) = card_checkout_of_session(tx, &said.id, ours).await? else {
-        return Ok(Handled::Ignored("about a session that is not ours"));
+    let checkout = match card_checkout_of_session(tx, &said.id, ours).await? {
+        Some(checkout) => checkout,
+        None => match quote_restore(deps, tx, ours, said.quote.as_deref()).await? {
+            Ok(checkout) => checkout,
+            Err(handled) => return Ok(handled),
+        },
     };
     // What was paid is what we quoted, or a person looks: nothing in an event makes an amount.
     let quoted = (Some(checkout.amount.0), Some("usd"));
@@ -145,6 +151,30 @@ async fn session(deps: &Deps, tx: &mut Tx, event: &Event, said: &SessionSaid) ->
     let fresh = AccountId::new(&*deps.entropy);
     let written = card_session_record(tx, &checkout, &fact, fresh, deps.clock.now()).await?;
     Ok(written.map_or_else(Handled::Refused, |()| Handled::Recorded))
+}
+
+/// Stores the quote of a session once more. The database lacks it when it is older than its quotes: a backup.
+async fn quote_restore(
+    deps: &Deps,
+    tx: &mut Tx,
+    ours: Option<CheckoutId>,
+    sealed: Option<&str>,
+) -> Result<Result<Checkout, Handled>, StoreError> {
+    let quote = ours.zip(sealed).and_then(|(id, text)| Quote::open(&deps.master_key, id, text));
+    let Some(quote) = quote else {
+        return Ok(Err(Handled::Ignored("about a session that is not ours")));
+    };
+    let (id, told) = (quote.id, quote.account);
+    let known = match told {
+        Some(account) => account_exists(tx, account).await?.then_some(account),
+        None => None,
+    };
+    let Some(new) = quote.into_new(known) else {
+        return Ok(Err(Handled::Refused("paid for an account that the database does not have")));
+    };
+    checkout_insert(tx, &new, deps.wall.now()).await?;
+    tracing::warn!(checkout.id = %id, "a quote that the database lacked is restored from its session at Stripe");
+    checkout_locked(tx, id).await.map(Ok)
 }
 
 /// Asks Stripe for its events since the last time, and stores those that no webhook brought.

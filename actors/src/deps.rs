@@ -24,6 +24,10 @@ pub struct Deps {
     pub chains: Chains,
     /// The Postgres servers that hold tenant databases.
     pub cells: Cells,
+    /// The end users of all projects.
+    pub users: users::Users,
+    /// Mail is kept in the control database instead of sent: in a lab. Without it there is no mail.
+    pub captures_mail: bool,
     pub blobs: Arc<dyn blobs::Blobs>,
     /// The Stripe account that cards pay to; none where cards are not taken.
     pub cards: Option<Arc<billing::stripe::Cards>>,

@@ -11,6 +11,7 @@ pub mod deploy;
 mod deps;
 pub mod kit;
 pub mod lease;
+pub mod mail;
 pub mod meter;
 pub mod outbox_relay;
 pub mod payment;

@@ -84,13 +84,25 @@ impl Actors {
     /// # Errors
     /// What the actor refused; `NOT_FOUND` for an unknown kind.
     pub async fn answer_forwarded(&self, message: Forwarded) -> Result<Value, Problem> {
+        self.answer(Reach::Here, message).await
+    }
+
+    /// Carries a held message (see [`Forward::hold`]) to its actor, wherever that is.
+    ///
+    /// # Errors
+    /// As [`Actors::answer_forwarded`].
+    pub async fn deliver(&self, message: Forwarded) -> Result<Value, Problem> {
+        self.answer(Reach::Anywhere, message).await
+    }
+
+    async fn answer(&self, reach: Reach, message: Forwarded) -> Result<Value, Problem> {
         match message.kind.as_str() {
-            deploy::Deploy::NAME => here(&self.deploy, message).await,
-            payment::Payment::NAME => here(&self.payment, message).await,
-            project::Project::NAME => here(&self.project, message).await,
-            lease::Lease::NAME => here(&self.lease, message).await,
-            wallet::Lane::NAME => here(&self.wallet, message).await,
-            chain_watcher::Watcher::NAME => here(&self.chain_watcher, message).await,
+            deploy::Deploy::NAME => ask(&self.deploy, reach, message).await,
+            payment::Payment::NAME => ask(&self.payment, reach, message).await,
+            project::Project::NAME => ask(&self.project, reach, message).await,
+            lease::Lease::NAME => ask(&self.lease, reach, message).await,
+            wallet::Lane::NAME => ask(&self.wallet, reach, message).await,
+            chain_watcher::Watcher::NAME => ask(&self.chain_watcher, reach, message).await,
             other => Err(Problem::new(Code::NotFound, format!("no actors of kind {other}"))),
         }
     }
@@ -122,12 +134,21 @@ impl Started {
     }
 }
 
-async fn here<K: Kind>(handle: &Handle<K>, message: Forwarded) -> Result<Value, Problem> {
+/// Which keepers a message may reach.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    Here,
+    Anywhere,
+}
+
+async fn ask<K: Kind>(handle: &Handle<K>, reach: Reach, message: Forwarded) -> Result<Value, Problem> {
     let bad = |e: serde_json::Error| Problem::new(Code::BadRequest, e.to_string());
     let request = serde_json::from_value(message.request).map_err(bad)?;
-    let reply = handle
-        .call_here(K::key(message.entity), request, message.timeout)
-        .await
-        .map_err(ActorError::into_problem)?;
+    let key = K::key(message.entity);
+    let reply = match reach {
+        Reach::Here => handle.call_here(key, request, message.timeout).await,
+        Reach::Anywhere => handle.call(key, request, message.timeout).await,
+    };
+    let reply = reply.map_err(ActorError::into_problem)?;
     serde_json::to_value(reply).map_err(bad)
 }

@@ -123,6 +123,7 @@ impl World {
             retained_blocks: self.retained,
         };
         let master_key = MasterKey::new([9; 32]);
+        let cells = Cells::connect(Vec::new(), &master_key, &self.store).await.unwrap();
         let deps = Arc::new(Deps {
             store: self.store.clone(),
             node,
@@ -131,7 +132,9 @@ impl World {
             movable: None,
             meter: crate::meter::Meter::new(&OsEntropy),
             entropy: Arc::new(OsEntropy),
-            cells: Cells::connect(Vec::new(), &master_key, &self.store).await.unwrap(),
+            users: users::Users::new(cells.clone()),
+            captures_mail: true,
+            cells,
             master_key,
             chains: Chains([(NETWORK, chain)].into_iter().collect()),
             blobs: Arc::new(blobs::S3Blobs::new("http://127.0.0.1:1", "none", "none", "none", "none")),

@@ -1,17 +1,19 @@
 //! A chain in memory, for tests of actors and for the simulator: blocks, reorganisations, the token's
 //! rules, and a node that loses, drops or delays what it is told. Chain scenarios use a real node instead.
 
+mod payer;
 mod world;
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use alloy::{primitives::keccak256, sol_types::SolCall};
 use async_trait::async_trait;
 use types::{Network, UsdMicros, Wallet};
 
+pub use self::payer::{Payer, Proof};
 use self::world::{Tx, World};
 use crate::{
     Bytes32, asset, evm,
@@ -56,6 +58,8 @@ struct State {
     pool: Vec<Tx>,
     /// Blocks between the head and the safe one, and the final one.
     depths: (u64, u64),
+    /// The safe and the final block while they do not follow the head.
+    frozen: Option<(Option<u64>, Option<u64>)>,
     /// Makes the blocks of a reorganisation differ from those that they replace.
     salt: u64,
     unavailable_reads: u32,
@@ -70,19 +74,20 @@ struct Block {
     head: Head,
     txs: Vec<(Tx, bool)>,
     logs: Vec<RawLog>,
-    /// After this block.
-    world: World,
+    /// After this block; shared by blocks that changed nothing.
+    world: Arc<World>,
 }
 
 impl FakeChain {
     /// One empty block at `timestamp` (Unix seconds); safe 10 blocks and final 20 blocks below the head.
     pub fn new(network: Network, timestamp: u64) -> Self {
         let head = Head { number: 0, hash: [1; 32], parent_hash: [0; 32], timestamp };
-        let genesis = Block { head, txs: Vec::new(), logs: Vec::new(), world: World::new(network) };
+        let genesis = Block { head, txs: Vec::new(), logs: Vec::new(), world: Arc::new(World::new(network)) };
         let state = State {
             blocks: vec![genesis],
             pool: Vec::new(),
             depths: (10, 20),
+            frozen: None,
             salt: 0,
             unavailable_reads: 0,
             send_faults: VecDeque::new(),
@@ -96,8 +101,34 @@ impl FakeChain {
     /// Gives USDC as if it had always been there: no reorganisation takes it away.
     pub fn fund(&self, wallet: Wallet, amount: UsdMicros) {
         for block in &mut self.state().blocks {
-            block.world.give(wallet, amount);
+            Arc::make_mut(&mut block.world).give(wallet, amount);
         }
+    }
+
+    /// Whether the safe and the final block stay where they are while blocks are made.
+    pub fn freeze_finality(&self, frozen: bool) {
+        let mut state = self.state();
+        let held = (state.level(BlockAt::Safe), state.level(BlockAt::Finalized));
+        state.frozen = frozen.then(|| state.frozen.unwrap_or(held));
+    }
+
+    /// The deepest reorganisation that leaves the final block alone.
+    pub fn unfinal_blocks(&self) -> u64 {
+        let state = self.state();
+        state.head().number - state.level(BlockAt::Finalized).unwrap_or_default()
+    }
+
+    /// Offers bytes to the pool as somebody else would, without any fault of the node.
+    pub fn offer(&self, raw: &[u8]) -> Broadcast {
+        match Tx::decode(raw, self.network.chain_id()) {
+            Some(tx) => self.state().accept(tx),
+            None => Broadcast::Refused("not a transaction of this chain".to_owned()),
+        }
+    }
+
+    /// The nonce of an account's next transaction, those in the pool counted.
+    pub fn next_nonce(&self, account: Wallet) -> u64 {
+        self.state().pending_nonce(account)
     }
 
     /// Mines what can be mined of the pool, in the order of its arrival.
@@ -136,6 +167,14 @@ impl FakeChain {
     /// which says the head.
     pub fn show_next(&self, shows: bool) {
         self.state().shows_next = shows;
+    }
+
+    /// Ends every fault and lets finality move.
+    pub fn forgive(&self) {
+        let mut state = self.state();
+        state.frozen = None;
+        state.unavailable_reads = 0;
+        state.send_faults.clear();
     }
 
     /// What every call takes from now on.
@@ -189,9 +228,10 @@ impl State {
             parent_hash: parent.hash,
             timestamp: parent.timestamp + BLOCK_SECS + std::mem::take(&mut self.skip_secs),
         };
-        let mut world = self.newest().world.clone();
+        let mut shared = self.newest().world.clone();
         let (mut txs, mut logs) = (Vec::new(), Vec::new());
-        if with_pool {
+        if with_pool && !self.pool.is_empty() {
+            let world = Arc::make_mut(&mut shared);
             // Each round mines what the round before made next in line.
             while let Some(at) = self.pool.iter().position(|tx| tx.nonce == world.nonce(tx.from)) {
                 let tx = self.pool.remove(at);
@@ -205,7 +245,7 @@ impl State {
         }
         head.hash = self.hash(&head, &txs);
         let logs = (0..).zip(logs).map(|(log_index, (tx_hash, topics, data))| RawLog {
-            address: world.asset(),
+            address: shared.asset(),
             topics,
             data,
             block_number: head.number,
@@ -214,8 +254,29 @@ impl State {
             log_index,
         });
         let logs = logs.collect();
-        self.blocks.push(Block { head, txs, logs, world });
+        self.blocks.push(Block { head, txs, logs, world: shared });
         head
+    }
+
+    /// The number of a block that is named by how sure it is.
+    fn level(&self, at: BlockAt) -> Option<u64> {
+        let newest = self.head().number;
+        match (at, self.frozen) {
+            (BlockAt::Number(number), _) => Some(number),
+            (BlockAt::Latest, _) => Some(newest),
+            (BlockAt::Safe, Some((safe, _))) => safe,
+            (BlockAt::Safe, None) => newest.checked_sub(self.depths.0),
+            (BlockAt::Finalized, Some((_, finalized))) => finalized,
+            (BlockAt::Finalized, None) => newest.checked_sub(self.depths.1),
+        }
+    }
+
+    fn pending_nonce(&self, account: Wallet) -> u64 {
+        let mut nonce = self.newest().world.nonce(account);
+        while self.pool.iter().any(|tx| tx.from == account && tx.nonce == nonce) {
+            nonce += 1;
+        }
+        nonce
     }
 
     fn hash(&self, head: &Head, txs: &[(Tx, bool)]) -> Bytes32 {
@@ -228,14 +289,7 @@ impl State {
     }
 
     fn block(&self, at: BlockAt) -> Option<&Block> {
-        let newest = self.head().number;
-        let number = match at {
-            BlockAt::Number(number) => number,
-            BlockAt::Latest => newest,
-            BlockAt::Safe => newest.checked_sub(self.depths.0)?,
-            BlockAt::Finalized => newest.checked_sub(self.depths.1)?,
-        };
-        self.blocks.get(usize::try_from(number).ok()?)
+        self.blocks.get(usize::try_from(self.level(at)?).ok()?)
     }
 
     fn accept(&mut self, tx: Tx) -> Broadcast {
@@ -296,11 +350,10 @@ impl ChainRpc for FakeChain {
 
     async fn nonce(&self, account: Wallet, at: NonceAt) -> Result<u64, RpcError> {
         let state = self.read()?;
-        let mut nonce = state.newest().world.nonce(account);
-        while at == NonceAt::Pending && state.pool.iter().any(|tx| tx.from == account && tx.nonce == nonce) {
-            nonce += 1;
-        }
-        Ok(nonce)
+        Ok(match at {
+            NonceAt::Latest => state.newest().world.nonce(account),
+            NonceAt::Pending => state.pending_nonce(account),
+        })
     }
 
     async fn balance_eth(&self, _account: Wallet) -> Result<u128, RpcError> {
@@ -308,11 +361,16 @@ impl ChainRpc for FakeChain {
     }
 
     async fn call(&self, request: &CallRequest) -> Result<Vec<u8>, RpcError> {
-        let mut state = self.read()?.clone();
-        if state.shows_next {
-            state.mine(true);
-        }
-        let block = state.newest();
+        let state = self.read()?;
+        let block = match state.shows_next {
+            true => {
+                let mut ahead = state.clone();
+                ahead.mine(true);
+                ahead.newest().clone()
+            }
+            false => state.newest().clone(),
+        };
+        drop(state);
         if request.to != asset::usdc(self.network).address {
             return Ok(Vec::new());
         }

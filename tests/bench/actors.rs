@@ -121,6 +121,7 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
     let node = NodeId::new(&OsEntropy);
     store.node_heartbeat(node, "http://unused", Duration::from_secs(600)).await.unwrap();
     let master_key = MasterKey::new([9; 32]);
+    let cells = Cells::connect(Vec::new(), &master_key, &store).await.unwrap();
     Arc::new(Deps {
         node,
         clock: Arc::new(SystemClock),
@@ -128,7 +129,9 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
         movable: None,
         meter: actors::meter::Meter::new(&OsEntropy),
         entropy: Arc::new(OsEntropy),
-        cells: Cells::connect(Vec::new(), &master_key, &store).await.unwrap(),
+        users: users::Users::new(cells.clone()),
+        captures_mail: false,
+        cells,
         store,
         master_key,
         chains: Chains(BTreeMap::new()),

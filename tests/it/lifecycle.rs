@@ -101,6 +101,7 @@ impl Things {
 
     fn path(&self, operation: &Operation) -> String {
         let id = match operation.id {
+            "auth.users.promote" | "auth.users.demote" => text(&self.project, "project_id"),
             id if id.starts_with("projects.") => text(&self.project, "project_id"),
             id if id.starts_with("deploy.releases") => &self.release,
             id if id.starts_with("deploy.") => &self.operation,
@@ -124,6 +125,7 @@ impl Things {
             "content.plans.create" => json!({ "content": wanted }),
             "deploy.plans.create" => json!({ "spec": { "project": self.project["project_id"],
                 "site": { "replace": { "index.html": { "sha256": "cd".repeat(32), "size": 3 } } } } }),
+            "auth.users.want" | "auth.users.promote" | "auth.users.demote" => json!({ "email": "a@b.test" }),
             "subdomains.claim" => json!({ "name": "another-name", "deployment_id": self.release }),
             "faucet.request" => json!({ "address": Wallet::random().checksummed() }),
             _ if operation.method == Method::Get => return None,
@@ -139,6 +141,8 @@ impl Things {
                 lab.as_wallet(&self.wallet, method, &path, body).await
             }
             Auth::ServiceKey => lab.with_key(text(&self.project, "service_key"), method, &path, body).await,
+            // Nobody signed in: refused, but not for the lease.
+            Auth::User => lab.with_key(text(&self.project, "anon_key"), method, &path, body).await,
             Auth::AnonKey | Auth::AnonOrUser => {
                 lab.with_key(text(&self.project, "anon_key"), method, &path, body).await
             }

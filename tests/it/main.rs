@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod auth;
 mod billing;
 mod budgets;
 mod cards;
@@ -27,8 +28,10 @@ mod payments;
 mod projects;
 mod quotas;
 mod rest;
+mod restore;
 mod service;
 mod settle_races;
+mod simulator;
 mod soak;
 mod start;
 mod subdomains;

@@ -28,6 +28,12 @@ pub trait Forward: Send + Sync + 'static {
     /// `PeerSilent` when it was not reached, `OutcomeUnknown` when it was and did not answer.
     async fn forward(&self, peer: &Peer, message: Forwarded)
     -> Result<Result<Value, ActorError>, ActorError>;
+
+    /// Takes over a hint that would be sent now; false lets it go. Only a simulator takes them, to decide when
+    /// each arrives, how often, and whether at all.
+    fn hold(&self, _hint: &dyn Fn() -> Option<Forwarded>) -> bool {
+        false
+    }
 }
 
 /// Of a node that is alone: every peer is silent.

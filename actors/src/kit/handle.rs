@@ -12,6 +12,7 @@ use super::{ActorError, Forward, Forwarded, Kind};
 use crate::Deps;
 
 const FIND_MILLIS_MAX: u64 = 5_000;
+const HINT_WITHIN: Duration = Duration::from_secs(60);
 
 /// The way to all actors of a kind. Cheap to clone.
 pub struct Handle<K: Kind> {
@@ -79,9 +80,12 @@ impl<K: Kind> Handle<K> {
 
     /// Sends without waiting. Carries no facts: a lost hint costs latency.
     pub fn hint(&self, key: K::Key, request: K::Request) {
+        if self.forward.hold(&|| message::<K>(key, &request, HINT_WITHIN).ok()) {
+            return;
+        }
         let this = self.clone();
         tokio::spawn(async move {
-            if let Err(e) = this.call(key, request, Duration::from_secs(60)).await {
+            if let Err(e) = this.call(key, request, HINT_WITHIN).await {
                 tracing::debug!(kind = K::NAME, key = %key, error = %e, "hint not delivered");
             }
         });
@@ -122,9 +126,14 @@ impl<K: Kind> Handle<K> {
         request: K::Request,
         timeout: Duration,
     ) -> Result<K::Reply, ActorError> {
-        let body = serde_json::to_value(&request).map_err(|_| ActorError::PeerSilent)?;
-        let message = Forwarded { kind: K::NAME.to_owned(), entity: K::entity(key), request: body, timeout };
+        let message = message::<K>(key, &request, timeout)?;
         let reply = self.forward.forward(peer, message).await??;
         serde_json::from_value(reply).map_err(|_| ActorError::OutcomeUnknown)
     }
+}
+
+/// A request as it travels.
+fn message<K: Kind>(key: K::Key, request: &K::Request, timeout: Duration) -> Result<Forwarded, ActorError> {
+    let request = serde_json::to_value(request).map_err(|_| ActorError::PeerSilent)?;
+    Ok(Forwarded { kind: K::NAME.to_owned(), entity: K::entity(key), request, timeout })
 }

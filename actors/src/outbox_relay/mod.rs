@@ -96,26 +96,38 @@ impl RelayState {
     }
 
     async fn deliver_batch(&mut self) -> Result<usize, StoreError> {
-        let mut tx = self.deps.store.begin().await?;
-        let rows = outbox_take(&mut tx, BATCH_ROWS_MAX).await?;
-        for row in &rows {
-            match topics::deliver(self.deps.actors(), row) {
-                Ok(()) => outbox_done(&mut tx, row.seq).await?,
-                Err(why) => {
-                    if self.unknown.insert(row.topic.clone()) {
-                        let (topic, seq) = (&row.topic, row.seq);
-                        tracing::warn!(outbox.topic = %topic, outbox.seq = seq, %why, "outbox row kept");
-                    }
-                    outbox_retry(&mut tx, row.seq, &why.to_string()).await?;
+        deliver_batch(&self.deps, &mut self.unknown).await
+    }
+}
+
+/// One batch without an actor around it; answers how many rows it took.
+///
+/// # Errors
+/// What the store says; the batch was rolled back.
+pub async fn relay_once(deps: &Deps) -> Result<usize, StoreError> {
+    deliver_batch(deps, &mut HashSet::new()).await
+}
+
+async fn deliver_batch(deps: &Deps, unknown: &mut HashSet<String>) -> Result<usize, StoreError> {
+    let mut tx = deps.store.begin().await?;
+    let rows = outbox_take(&mut tx, BATCH_ROWS_MAX).await?;
+    for row in &rows {
+        match topics::deliver(deps.actors(), row) {
+            Ok(()) => outbox_done(&mut tx, row.seq).await?,
+            Err(why) => {
+                if unknown.insert(row.topic.clone()) {
+                    let (topic, seq) = (&row.topic, row.seq);
+                    tracing::warn!(outbox.topic = %topic, outbox.seq = seq, %why, "outbox row kept");
                 }
+                outbox_retry(&mut tx, row.seq, &why.to_string()).await?;
             }
         }
-        tx.commit().await?;
-        if !rows.is_empty() {
-            tracing::debug!(rows = rows.len(), "outbox delivered");
-        }
-        Ok(rows.len())
     }
+    tx.commit().await?;
+    if !rows.is_empty() {
+        tracing::debug!(rows = rows.len(), "outbox delivered");
+    }
+    Ok(rows.len())
 }
 
 /// Sends a tick for every hint of the database, and every second whatever it says.

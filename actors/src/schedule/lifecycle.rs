@@ -51,7 +51,7 @@ async fn batch(deps: &Arc<Deps>) -> Result<usize, ActorError> {
     let mut tx = deps.store.begin().await?;
     let due = steps_take(&mut tx, now, BATCH_STEPS).await?;
     let Some(earliest) = due.iter().map(|step| step.lease_ends_at).min() else { return Ok(0) };
-    let stalls = stalls_since(&deps.store, earliest).await?;
+    let stalls = stalls_since(&mut tx, earliest).await?;
     let taken = due.len();
     let sorted = Sorted::of(due, &stalls, now);
     notices_append(&mut tx, &sorted.notices, now).await?;

@@ -69,6 +69,17 @@ impl Loops {
     }
 }
 
+/// Runs the loops of a name once (there is a `watcher` for each network), without a scheduler.
+///
+/// # Errors
+/// The first failure; what comes after it is not run.
+pub async fn run_once(deps: &Arc<Deps>, name: &str) -> Result<(), ActorError> {
+    for tick in ticks::all(deps).iter().filter(|tick| tick.name == name) {
+        tick.work().await?;
+    }
+    Ok(())
+}
+
 impl Schedule {
     /// Starts the relay and every loop. Call it after `Actors::start`.
     ///

@@ -9,7 +9,7 @@ use std::time::Duration;
 use types::{Network, WatcherId};
 
 use crate::kit::ActorError;
-use crate::{Deps, cards, chain_watcher, deploy, payment, project, recharges, wallet};
+use crate::{Deps, cards, chain_watcher, deploy, mail, payment, project, recharges, wallet};
 
 type Work = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ActorError>> + Send>> + Send + Sync>;
 
@@ -59,6 +59,10 @@ impl Tick {
         self.cron == SECOND || self.cron == FIVE_SECONDS
     }
 
+    pub async fn work(&self) -> Result<(), ActorError> {
+        (self.work)().await
+    }
+
     /// Runs once, unless the previous run has not ended.
     pub async fn run(&self) {
         if self.running.swap(true, Ordering::SeqCst) {
@@ -66,7 +70,7 @@ impl Tick {
             return;
         }
         let _running = Running(&self.running);
-        if let Err(e) = (self.work)().await {
+        if let Err(e) = self.work().await {
             // Each loop is a second chance for what failed elsewhere, so the next tick is its own.
             tracing::debug!(tick = self.name, error = &e as &dyn std::error::Error, "tick failed");
         }
@@ -97,6 +101,7 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("cards", SECOND, deps, |deps| async move { cards::sweep(&deps).await }),
         Tick::new("card reconciler", FIVE_SECONDS, deps, |deps| async move { cards::reconcile(&deps).await }),
         Tick::new("recharges", FIVE_SECONDS, deps, |deps| async move { recharges::sweep(&deps).await }),
+        Tick::new("mail", SECOND, deps, |deps| async move { mail::sweep(&deps).await }),
         Tick::new("warm pool", SECOND, deps, warm_pool),
         Tick::new("calls", FIVE_SECONDS, deps, calls),
         Tick::new("lifecycle", FIVE_SECONDS, deps, lifecycle),
@@ -132,6 +137,10 @@ async fn lanes(deps: Arc<Deps>) -> Result<(), ActorError> {
 
 async fn payments(deps: Arc<Deps>) -> Result<(), ActorError> {
     for id in deps.store.payments_unfinished(SWEEP_ROWS_MAX).await? {
+        deps.actors().payment.hint(id, payment::Request::Step);
+    }
+    // Nobody else looks at a payment that has ended.
+    for id in deps.store.payments_to_revive(SWEEP_ROWS_MAX).await? {
         deps.actors().payment.hint(id, payment::Request::Step);
     }
     Ok(())

@@ -61,7 +61,8 @@ impl LaneState {
         tx.commit().await?;
         tracing::error!(
             lane.id = %self.id, address = %self.address, from = self.next_nonce, to = used,
-            "nonces of this lane were used by somebody else: two installations must not share a signer"
+            "nonces of this lane were used by somebody else: two installations must not share a signer; a restore from \
+             an older backup does this once"
         );
         self.next_nonce = used;
         Ok(())

@@ -1,7 +1,7 @@
 //! What only a lab does.
 
-use axum::extract::State;
-use axum::routing::post;
+use axum::extract::{Query, State};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use plane::Plane;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use crate::extract::{Body, Local};
 use crate::problem::ApiProblem;
 
 pub fn routes() -> Router<AppState> {
-    Router::new().route("/lab/clock", post(clock))
+    Router::new().route("/lab/clock", post(clock)).route("/lab/mail", get(mail))
 }
 
 #[derive(Deserialize)]
@@ -32,4 +32,34 @@ async fn clock(State(plane): State<Plane>, _: Local, body: Body) -> Result<Json<
         "chain_moved": false,
         "note": "Leases and plans age by this clock. The chain's time and signatures do not follow it.",
     })))
+}
+
+#[derive(Deserialize)]
+struct MailQuery {
+    to: Option<String>,
+    #[serde(default)]
+    after: i64,
+}
+
+/// `GET /lab/mail`: what would have been sent.
+async fn mail(
+    State(plane): State<Plane>,
+    _: Local,
+    Query(query): Query<MailQuery>,
+) -> Result<Json<Value>, ApiProblem> {
+    let mails = plane.lab_mail_list(query.to.as_deref(), query.after).await?;
+    let view = |mail: &plane::lab::LabMail| {
+        json!({
+            "seq": mail.seq,
+            "id": mail.id,
+            "project_id": mail.project,
+            "from": mail.sender,
+            "to": mail.recipient,
+            "template": mail.template,
+            "subject": mail.subject,
+            "text": mail.body,
+            "written_at": rfc3339(mail.written_at),
+        })
+    };
+    Ok(Json(json!({ "mail": mails.iter().map(view).collect::<Vec<_>>() })))
 }

@@ -1,6 +1,7 @@
 //! One file per resource; each has `routes()`.
 
 mod admin;
+mod auth;
 mod billing;
 mod budgets;
 mod content;
@@ -27,6 +28,7 @@ use crate::app::AppState;
 pub(crate) fn all() -> Router<AppState> {
     Router::new()
         .merge(admin::routes())
+        .merge(auth::routes())
         .merge(billing::routes())
         .merge(budgets::routes())
         .merge(content::routes())

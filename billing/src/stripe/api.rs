@@ -35,6 +35,8 @@ pub struct CardsConfig {
     pub api_base: Option<String>,
     /// How often the reconciler looks.
     pub reconcile_secs: u64,
+    /// Tells our payments from those of others who use the same account.
+    pub platform: String,
 }
 
 /// A configured Stripe account.
@@ -45,6 +47,7 @@ pub struct Cards {
     pub account: Option<String>,
     pub livemode: bool,
     pub reconcile_secs: u64,
+    pub platform: String,
 }
 
 /// Why Stripe did not do what was asked.
@@ -68,6 +71,8 @@ pub enum CardError {
 pub struct SessionAsked<'a> {
     /// Our quote; also the idempotency key.
     pub id: CheckoutId,
+    /// The whole quote, sealed; kept with the session.
+    pub quote: Option<String>,
     pub amount: UsdMicros,
     /// What the payer reads.
     pub name: &'a str,
@@ -101,27 +106,35 @@ struct NoQuery {}
 struct SessionForm<'a> {
     mode: &'static str,
     client_reference_id: String,
+    metadata: Quoted<'a>,
     success_url: &'a str,
     cancel_url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_email: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_creation: Option<&'static str>,
-    payment_intent_data: IntentData,
+    payment_intent_data: IntentData<'a>,
     line_items: [LineItem<'a>; 1],
 }
 
 #[derive(Serialize)]
-struct IntentData {
+struct IntentData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     setup_future_usage: Option<&'static str>,
-    metadata: Named,
+    metadata: Named<'a>,
+}
+
+#[derive(Serialize)]
+struct Quoted<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quote: Option<&'a str>,
 }
 
 /// Our quote's name on the payment itself, where Stripe's balance shows it.
 #[derive(Serialize)]
-struct Named {
+struct Named<'a> {
     checkout: String,
+    platform: &'a str,
 }
 
 #[derive(Serialize)]
@@ -168,7 +181,7 @@ struct ChargeForm<'a> {
     payment_method: &'a str,
     off_session: bool,
     confirm: bool,
-    metadata: Named,
+    metadata: Named<'a>,
 }
 
 impl Cards {
@@ -188,6 +201,7 @@ impl Cards {
             account: config.account,
             livemode,
             reconcile_secs: config.reconcile_secs,
+            platform: config.platform,
         })
     }
 
@@ -199,13 +213,14 @@ impl Cards {
         let form = SessionForm {
             mode: "payment",
             client_reference_id: asked.id.to_string(),
+            metadata: Quoted { quote: asked.quote.as_deref() },
             success_url: asked.success_url,
             cancel_url: asked.cancel_url,
             customer_email: asked.email,
             customer_creation: asked.save_card.then_some("always"),
             payment_intent_data: IntentData {
                 setup_future_usage: asked.save_card.then_some("off_session"),
-                metadata: Named { checkout: asked.id.to_string() },
+                metadata: self.named(asked.id),
             },
             line_items: [LineItem {
                 quantity: 1,
@@ -253,7 +268,7 @@ impl Cards {
             payment_method: &card.payment_method,
             off_session: true,
             confirm: true,
-            metadata: Named { checkout: id.to_string() },
+            metadata: self.named(id),
         };
         let answer = self.post("/payment_intents", &form, &id.to_string()).await?;
         let state = answer.get("status").and_then(Value::as_str).unwrap_or_default();
@@ -278,6 +293,10 @@ impl Cards {
     /// As [`Cards::events_since`].
     pub async fn balance_since(&self, since_secs: i64) -> Result<Vec<Value>, CardError> {
         self.list("/balance_transactions", since_secs, (&[], &["data.source"])).await
+    }
+
+    fn named(&self, id: CheckoutId) -> Named<'_> {
+        Named { checkout: id.to_string(), platform: &self.platform }
     }
 
     async fn list(

@@ -55,6 +55,8 @@ pub struct SessionSaid {
     pub id: String,
     /// What we called it.
     pub client_reference_id: Option<String>,
+    /// The quote that we sealed in it.
+    pub quote: Option<String>,
     pub payment_intent: Option<String>,
     pub customer: Option<String>,
     /// `payment_status` is `paid`. A completed session may still be `unpaid`, when the money comes later.
@@ -125,6 +127,7 @@ fn session(object: &Value, ended: Ended) -> Fact {
     Fact::Session(SessionSaid {
         id,
         client_reference_id: text(object, "client_reference_id"),
+        quote: object.get("metadata").and_then(|metadata| text(metadata, "quote")),
         payment_intent: id_of(object, "payment_intent"),
         customer: id_of(object, "customer"),
         paid: ended == Ended::Maybe && object["payment_status"] == "paid",

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod balance;
 pub mod event;
+pub mod quote;
 pub mod signature;
 
 pub use api::{CardError, Cards, CardsConfig, SavedCard, Session, SessionAsked};

@@ -72,6 +72,13 @@ pub static FLOWS: &[Flow] = &[
         operations: DEPLOY,
         summary: "Plan, upload and commit a release spec.",
     },
+    Flow {
+        id: "auth.invite_user",
+        cli: &["auth", "invite-user"],
+        mcp: Some("invite_auth_user"),
+        operations: &["auth.users.want"],
+        summary: "Make a user and mail an invitation.",
+    },
     local("allowance.create", &["allowance", "create"], Some("allowance_create"), "Make a wallet."),
     local("allowance.status", &["allowance", "status"], Some("allowance_status"), "Show the wallet's file."),
     local(

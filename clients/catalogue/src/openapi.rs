@@ -140,6 +140,7 @@ fn security(auth: Auth) -> Value {
         Auth::Wallet => json!([{ "wallet": [] }]),
         Auth::ServiceKey => json!([{ "serviceKey": [] }]),
         Auth::AnonKey => json!([{ "anonKey": [] }, { "serviceKey": [] }]),
+        Auth::User => json!([{ "userToken": [] }]),
         Auth::AnonOrUser => json!([{ "anonKey": [] }, { "userToken": [] }]),
         Auth::AnonOrWallet => json!([{ "anonKey": [] }, { "serviceKey": [] }, { "wallet": [] }]),
         Auth::Admin => json!([{ "wallet": [], "adminMode": [] }]),

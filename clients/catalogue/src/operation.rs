@@ -106,6 +106,8 @@ pub enum Auth {
     ServiceKey,
     /// `apikey: <anon_key>`; a service key does as well.
     AnonKey,
+    /// `Authorization: Bearer <token of an end user>`, and possibly `apikey: <anon_key>`.
+    User,
     /// `apikey: <anon_key>`, and possibly `Authorization: Bearer <token of an end user>`. Never a service key.
     AnonOrUser,
     /// `apikey`, or the signature of the wallet that owns the project.

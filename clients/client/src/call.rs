@@ -13,6 +13,8 @@ pub enum Credential<'a> {
     Wallet,
     ServiceKey(&'a str),
     AnonKey(&'a str),
+    /// The access token of a project's user.
+    User(&'a str),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +96,9 @@ impl<'a> Call<'a> {
     pub fn anon_key(self, key: &'a str) -> Self {
         self.credential(Credential::AnonKey(key))
     }
+    pub fn user(self, access_token: &'a str) -> Self {
+        self.credential(Credential::User(access_token))
+    }
 }
 
 /// A call whose every byte is fixed but the signatures.
@@ -126,7 +131,7 @@ impl Call<'_> {
             self.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         match self.credential {
             Credential::None | Credential::Wallet => {}
-            Credential::ServiceKey(key) => {
+            Credential::ServiceKey(key) | Credential::User(key) => {
                 headers.push(("authorization".to_owned(), format!("Bearer {key}")))
             }
             Credential::AnonKey(key) => headers.push(("apikey".to_owned(), key.to_owned())),
@@ -171,13 +176,14 @@ impl Call<'_> {
 }
 
 fn accepts(auth: Auth, credential: Credential<'_>) -> bool {
-    use Credential::{AnonKey, ServiceKey, Wallet};
+    use Credential::{AnonKey, ServiceKey, User, Wallet};
     match auth {
         Auth::None => true,
         Auth::Wallet | Auth::Admin => credential == Wallet,
         Auth::ServiceKey => matches!(credential, ServiceKey(_)),
         Auth::AnonOrUser => matches!(credential, AnonKey(_)),
         Auth::AnonKey => matches!(credential, AnonKey(_) | ServiceKey(_)),
+        Auth::User => matches!(credential, User(_)),
         Auth::AnonOrWallet => matches!(credential, AnonKey(_) | ServiceKey(_) | Wallet),
     }
 }

@@ -26,6 +26,7 @@ mod layout;
 mod objects;
 mod postgres;
 mod process_table;
+mod scratch;
 mod start;
 mod supervise;
 mod tools;
@@ -33,6 +34,7 @@ mod tools;
 pub use config::{LabConfig, Progress};
 pub use endpoints::{LabEndpoints, running};
 pub use error::LabError;
+pub use scratch::Scratch;
 pub use start::Lab;
 
 /// Where Circle's USDC lives on Base Sepolia, and ours in the lab.

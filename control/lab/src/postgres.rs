@@ -33,6 +33,15 @@ pub(crate) struct Postgres<'a> {
     pub(crate) account: &'a Account,
     pub(crate) programs: &'a Programs,
     pub(crate) keys: &'a Keys,
+    pub(crate) worth: Worth,
+}
+
+/// What a server's data is worth once the server has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worth {
+    Kept,
+    /// Nothing: it may be quick instead.
+    Scratch,
 }
 
 impl Postgres<'_> {
@@ -119,9 +128,13 @@ impl Postgres<'_> {
         let file = |part: &str| folder.join(format!("{part}-{port}.conf"));
         let (access_file, identities_file) = (file("pg_hba"), file("pg_ident"));
         let places = settings::Places { port, socket, access: &access_file, identities: &identities_file };
+        let own = match self.worth {
+            Worth::Kept => own.to_owned(),
+            Worth::Scratch => format!("{own}{}", settings::SCRATCH),
+        };
         let main = file("postgresql");
         let texts = [
-            (&main, settings::main_file(&places, own)),
+            (&main, settings::main_file(&places, &own)),
             (&access_file, access.to_owned()),
             (&identities_file, identities),
         ];

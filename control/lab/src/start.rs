@@ -11,7 +11,7 @@ use crate::error::LabError;
 use crate::keys::{Keys, signer};
 use crate::layout::{Layout, Open};
 use crate::objects::{self, Objects};
-use crate::postgres::{self, CONTROL_DATABASE, Postgres};
+use crate::postgres::{self, CONTROL_DATABASE, Postgres, Worth};
 use crate::tools::Programs;
 use crate::{LabConfig, Progress, TOKEN_ADDRESS};
 
@@ -161,7 +161,7 @@ impl Starting<'_> {
         for role in roles {
             (self.progress)(&format!("starting {}", role.as_str()));
             let Self { account, programs, layout, keys, .. } = self;
-            let server = Postgres { role: *role, layout, account, programs, keys };
+            let server = Postgres { role: *role, layout, account, programs, keys, worth: Worth::Kept };
             running.push(server.start(keeper).await?);
             self.remember(running)?;
         }

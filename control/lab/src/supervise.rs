@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::children::{self, Role};
 use crate::error::LabError;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, Worth};
 use crate::{Lab, Progress};
 
 /// More deaths than this within [`DEATHS_WITHIN`] are no accident.
@@ -51,6 +51,7 @@ impl Lab {
             account: &means.account,
             programs: &means.programs,
             keys: &means.keys,
+            worth: Worth::Kept,
         };
         self.children[at] = server.start(&self.keeper).await?;
         children::remember(&self.layout, self.children.iter())

@@ -1,10 +1,12 @@
-//! A lab's clock.
+//! A lab's clock, and the mail it kept.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use types::{Code, Problem};
 
 use crate::Plane;
 use crate::keys::store_problem;
+
+pub use store::mail::LabMail;
 
 /// One move, in seconds: ten years.
 const ADVANCE_SECS_MAX: i64 = 10 * 365 * 86_400;
@@ -17,7 +19,25 @@ pub struct LabClock {
     pub shift: TimeDelta,
 }
 
+/// Mails of one answer.
+const MAILS_MAX: i64 = 1_000;
+
 impl Plane {
+    /// The mail that a lab kept, oldest first, after the number given.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` where mail is not kept.
+    pub async fn lab_mail_list(&self, to: Option<&str>, after: i64) -> Result<Vec<LabMail>, Problem> {
+        if !self.deps().captures_mail {
+            return Err(Problem::new(Code::NotFound, "only a lab keeps mail, and this is none"));
+        }
+        // As addresses are written to.
+        let to = to.map(str::to_lowercase);
+        store::mail::lab_mail_list(&self.deps().store, to.as_deref(), after, MAILS_MAX)
+            .await
+            .map_err(store_problem)
+    }
+
     /// Moves the platform's time forwards, for all nodes and for good: leases age, and what falls due is done
     /// within seconds. The chain's time and the times in signatures are not moved. Zero only reads it.
     ///

@@ -29,6 +29,7 @@ pub mod status;
 pub mod subdomain;
 pub mod suspense;
 pub mod tiers;
+pub mod users;
 
 use std::sync::Arc;
 
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) status: status::StatusCache,
     pub(crate) sites: host::SiteMemory,
     gatekeeper: meter::Gatekeeper,
+    users: users::UsersState,
     rest: rest::RestState,
 }
 
@@ -85,7 +87,9 @@ impl Plane {
         let (status, sites) = Default::default();
         let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
         let rest = rest::RestState::new(deps.cells.clone());
-        Self { inner: Arc::new(Inner { deps, actors, config, started_at, status, sites, gatekeeper, rest }) }
+        let users = users::UsersState::new();
+        let inner = Inner { deps, actors, config, started_at, status, sites, gatekeeper, rest, users };
+        Self { inner: Arc::new(inner) }
     }
 
     pub(crate) fn deps(&self) -> &Deps {

@@ -32,7 +32,8 @@ use crate::Plane;
 use crate::caller::Caller;
 
 /// How often a waiting request looks at its row.
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(1_000 / POLLS_PER_SEC);
+const POLLS_PER_SEC: u64 = 10;
 /// Polls between two hints to the payment's actor: hints may get lost.
 const POLLS_PER_HINT: u64 = 10;
 /// How long a proof whose authorisation is used already may wait for the watcher to see where.
@@ -221,7 +222,7 @@ impl Plane {
         why: &SimulateError,
     ) -> Result<Verified, Problem> {
         let key = key_of(presented);
-        for _ in 0..SIGHTING_POLLS_MAX {
+        for _ in 0..SIGHTING_POLLS_MAX.min(self.config().wait_secs_max * POLLS_PER_SEC).max(1) {
             if let Some(row) = self.payment_before(presented).await? {
                 request.same_as(&row, presented)?;
                 return Ok(Verified::Before(Box::new(row)));
@@ -232,6 +233,8 @@ impl Plane {
                 Some(seen) if seen.in_suspense && self.resolved(&seen).await? => break,
                 Some(seen) if pays(&seen, presented) => return Ok(Verified::Now),
                 Some(_) => break,
+                // Who does not wait for payments does not wait here either.
+                None if self.config().wait_secs_max == 0 => break,
                 None if matches!(why, SimulateError::AlreadyUsed) => tokio::time::sleep(POLL).await,
                 None => break,
             }
@@ -311,8 +314,7 @@ impl Plane {
 
     /// Waits until the payment's outcome is known.
     async fn payment_settled(&self, row: &PaymentRow) -> Result<PaymentRow, Problem> {
-        let per_sec = 1_000 / u64::try_from(POLL.as_millis()).unwrap_or(1);
-        for poll in 0..self.config().wait_secs_max * per_sec {
+        for poll in 0..self.config().wait_secs_max * POLLS_PER_SEC {
             let now = self.deps().store.payment_find(row.id).await.map_err(unavailable)?;
             if let Some(now) = now.filter(|now| !now.state.unfinished()) {
                 kill_point!("payment.settled");

@@ -31,7 +31,11 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 impl<K: Eq + Hash> Rates<K> {
     /// `per_sec` requests a second, and `burst` at once after a rest; at most `keys_max` keys in debt.
     pub fn new(per_sec: u32, burst: u32, keys_max: usize) -> Self {
-        let share = Duration::from_secs(1) / per_sec.max(1);
+        Self::every(Duration::from_secs(1) / per_sec.max(1), burst, keys_max)
+    }
+
+    /// One request in each `share` of time, and `burst` at once after a rest; at most `keys_max` keys in debt.
+    pub fn every(share: Duration, burst: u32, keys_max: usize) -> Self {
         let buckets = Buckets { paid_at: HashMap::new(), swept_at: Instant::now() };
         Self { share, debt_max: share * burst.max(1), keys_max, buckets: Mutex::new(buckets) }
     }

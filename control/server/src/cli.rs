@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::kill::KillArgs;
+use crate::sim::SimArgs;
 
 /// The Run402 control plane.
 #[derive(Debug, Parser)]
@@ -55,6 +56,8 @@ pub enum Command {
         #[command(subcommand)]
         command: BooksCommand,
     },
+    /// Run the money paths under seeded chance, on a Postgres of their own; exit 0 only when every rule held.
+    Sim(SimArgs),
     /// List the places where a test can end the process.
     #[command(hide = true)]
     KillPoints,

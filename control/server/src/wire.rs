@@ -55,6 +55,7 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         None => Arc::new(SystemClock),
     };
     let meter = actors::meter::Meter::new(&*entropy);
+    let cards = cards(config, &master_key)?;
     Ok(Arc::new(Deps {
         store,
         node,
@@ -65,9 +66,11 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         entropy,
         master_key,
         chains,
+        users: users::Users::new(cells.clone()),
+        captures_mail: config.server.capture_mail,
         cells,
         blobs: Arc::new(blobs),
-        cards: cards(config)?,
+        cards,
         prices,
         hosts: sites::Hosts::new(&config.sites.scheme, &config.sites.apex, port),
         actors: OnceLock::new(),
@@ -75,7 +78,7 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
 }
 
 /// The Stripe account of the configuration, if it has one. Asks nothing of it yet.
-fn cards(config: &Config) -> anyhow::Result<Option<Arc<billing::stripe::Cards>>> {
+fn cards(config: &Config, master_key: &MasterKey) -> anyhow::Result<Option<Arc<billing::stripe::Cards>>> {
     let Some(stripe) = config.stripe.clone() else { return Ok(None) };
     let cards = billing::stripe::Cards::new(billing::stripe::CardsConfig {
         secret_key: stripe.secret_key,
@@ -83,6 +86,7 @@ fn cards(config: &Config) -> anyhow::Result<Option<Arc<billing::stripe::Cards>>>
         account: stripe.account,
         api_base: stripe.api_base,
         reconcile_secs: stripe.reconcile_secs,
+        platform: master_key.derive("stripe/platform").chars().take(16).collect(),
     });
     cards.map(|cards| Some(Arc::new(cards))).context("stripe")
 }

@@ -98,6 +98,16 @@ pub(crate) async fn account_insert(tx: &mut Tx, id: AccountId, now: DateTime<Utc
 
 /// # Errors
 /// `Db` only.
+pub async fn account_exists(tx: &mut Tx, id: AccountId) -> Result<bool, StoreError> {
+    let row = sqlx::query("select exists (select from accounts where id = $1)")
+        .bind(id.0)
+        .fetch_one(tx.conn())
+        .await;
+    row.and_then(|row| row.try_get(0)).during("look for an account")
+}
+
+/// # Errors
+/// `Db` only.
 pub async fn account_find(store: &Store, id: AccountId) -> Result<Option<Account>, StoreError> {
     let row = sqlx::query("select id, pinned, created_at from accounts where id = $1")
         .bind(id.0)

@@ -54,6 +54,10 @@ impl StoreError {
     }
 }
 
+/// What is told to `types::kill_points` when nobody gave a connection back in time. Under a simulator, where nothing
+/// else goes on, that is a function that waits for a second connection while it holds the first.
+pub const STARVED: &str = "no connection is free";
+
 /// Says what was being done when sqlx failed.
 pub trait During<T> {
     /// # Errors
@@ -63,7 +67,11 @@ pub trait During<T> {
 
 impl<T> During<T> for Result<T, sqlx::Error> {
     fn during(self, what: &'static str) -> Result<T, StoreError> {
+        types::kill_points::awaited(what);
         self.map_err(|source| {
+            if matches!(source, sqlx::Error::PoolTimedOut) {
+                types::kill_points::awaited(STARVED);
+            }
             let constraint = source.as_database_error().and_then(|e| e.constraint()).map(str::to_owned);
             match constraint {
                 Some(name) => StoreError::Constraint(name),
@@ -81,6 +89,7 @@ pub(crate) trait ListDuring<T> {
 
 impl<T> ListDuring<T> for Result<T, sea_orm::DbErr> {
     fn during_list(self, what: &'static str) -> Result<T, StoreError> {
+        types::kill_points::awaited(what);
         self.map_err(|e| StoreError::Db { during: what, source: sqlx::Error::Protocol(e.to_string()) })
     }
 }

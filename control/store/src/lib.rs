@@ -23,6 +23,7 @@ pub mod lab_clock;
 pub mod ledger;
 pub mod lifecycle;
 mod listen;
+pub mod mail;
 mod migrate;
 pub mod outbox;
 pub mod payments;
@@ -32,6 +33,7 @@ pub mod releases;
 pub mod requests;
 mod secrets;
 pub mod sightings;
+pub mod simulation;
 pub mod stalls;
 pub mod stripe_balance;
 pub mod stripe_events;
@@ -47,7 +49,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use claims::{Claimed, Fence, Peer};
 pub(crate) use error::ListDuring;
-pub use error::{During, StoreError};
+pub use error::{During, STARVED, StoreError};
 pub use listen::Hints;
 pub use secrets::{MasterKey, Sealed};
 pub use tx::{FencedTx, Tx};
@@ -119,5 +121,20 @@ impl Store {
 
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// Hands out no connection from now on, as a process that died would not; what is under way may end.
+    pub fn shut(&self) {
+        drop(self.pool.close());
+    }
+
+    /// Whether it was closed.
+    pub fn is_shut(&self) -> bool {
+        self.pool.is_closed()
+    }
+
+    /// Whether nobody uses a connection just now.
+    pub fn at_rest(&self) -> bool {
+        usize::try_from(self.pool.size()).is_ok_and(|size| self.pool.num_idle() == size)
     }
 }

@@ -35,6 +35,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     50 "0050_suspense_resolutions",
     51 "0051_transfers_by_time",
     52 "0052_budgets",
+    60 "0060_ended_payments",
+    70 "0070_mail",
 ];
 
 impl Store {

@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use types::Network;
 
-use crate::{During, FencedTx, Store, StoreError};
+use crate::{During, FencedTx, Store, StoreError, Tx};
 
 /// A chain stood still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +41,14 @@ pub async fn stalls_touching(store: &Store, ends_at: DateTime<Utc>) -> Result<Ve
 ///
 /// # Errors
 /// `Db` only.
-pub async fn stalls_since(store: &Store, since: DateTime<Utc>) -> Result<Vec<Stall>, StoreError> {
+pub async fn stalls_since(tx: &mut Tx, since: DateTime<Utc>) -> Result<Vec<Stall>, StoreError> {
     let memory = chrono::TimeDelta::days(MEMORY_DAYS);
     let rows = sqlx::query(
         "select started_at, ended_at from chain_stalls where ended_at is null or ended_at >= $1
          order by started_at",
     )
     .bind(since.checked_sub_signed(memory))
-    .fetch_all(store.pool())
+    .fetch_all(tx.conn())
     .await
     .during("list stalls")?;
     rows.iter().map(stall).collect()

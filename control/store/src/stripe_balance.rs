@@ -94,7 +94,8 @@ pub async fn balance_compare(
              max(b.checkout_id::text)::uuid as named, bool_and(b.alarmed_at is not null) as told
            from stripe_balance b join due using (payment_intent) group by 1
          ), compared as (
-           select s.*, c.id as checkout,
+           select s.*, coalesce(c.id, s.named) as checkout,
+             -- A payment that carries our name and has no quote is one that the database has lost.
              case when c.deposited then c.amount_micros - c.refunded_micros - c.disputed_micros else 0 end
                as in_books
            from said s left join card_checkouts c

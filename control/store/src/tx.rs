@@ -75,7 +75,9 @@ impl Tx {
     /// # Errors
     /// `CommitUnknown` when the answer was lost: look again before anything is repeated.
     pub async fn commit(self) -> Result<(), StoreError> {
-        match self.inner.commit().await {
+        let answer = self.inner.commit().await;
+        types::kill_points::awaited("commit");
+        match answer {
             Ok(()) => Ok(()),
             // The server spoke, so it did not commit.
             Err(e @ sqlx::Error::Database(_)) => Err(e).during("commit"),

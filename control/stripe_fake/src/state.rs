@@ -42,7 +42,8 @@ pub(crate) struct Session {
     pub intent: Option<String>,
     pub customer: Option<String>,
     pub saves_card: bool,
-    /// `metadata` of the payment.
+    /// `metadata` of the session, and of the payment.
+    pub kept: Value,
     pub metadata: Value,
     pub created: i64,
 }
@@ -64,7 +65,7 @@ impl Session {
             "id": self.id, "object": "checkout.session", "amount_total": self.cents,
             "amount_subtotal": self.cents, "client_reference_id": self.reference, "currency": self.currency,
             "customer": self.customer, "created": self.created, "expires_at": self.created + 86_400,
-            "livemode": false, "metadata": {}, "mode": "payment", "payment_intent": self.intent,
+            "livemode": false, "metadata": self.kept, "mode": "payment", "payment_intent": self.intent,
             "payment_status": self.payment_status, "status": self.status,
             "success_url": self.success_url, "cancel_url": self.cancel_url,
             "url": (self.status == "open").then_some(&self.url),

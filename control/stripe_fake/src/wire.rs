@@ -133,7 +133,8 @@ fn session(state: &mut State, base: &str, form: &Pairs) -> Answer {
         intent: None,
         customer: None,
         saves_card: text("payment_intent_data[setup_future_usage]") == "off_session",
-        metadata: named(form, "payment_intent_data[metadata][checkout]"),
+        kept: kept(form, "metadata"),
+        metadata: kept(form, "payment_intent_data[metadata]"),
         created: SystemClock.now().timestamp(),
     };
     let shown = session.shown();
@@ -163,7 +164,7 @@ fn intent(state: &mut State, form: &Pairs) -> Answer {
         status: "succeeded",
         customer: form.get("customer").cloned(),
         payment_method: card,
-        metadata: named(form, "metadata[checkout]"),
+        metadata: kept(form, "metadata"),
     };
     let shown = intent.shown();
     state.moved("charge", cents, intent.charge());
@@ -171,8 +172,14 @@ fn intent(state: &mut State, form: &Pairs) -> Answer {
     (200, shown)
 }
 
-fn named(form: &Pairs, field: &str) -> Value {
-    form.get(field).map_or_else(|| json!({}), |checkout| json!({ "checkout": checkout }))
+/// The metadata that a form gives under a name.
+fn kept(form: &Pairs, within: &str) -> Value {
+    let field =
+        |name: &String| Some(name.strip_prefix(within)?.strip_prefix('[')?.strip_suffix(']')?.to_owned());
+    form.iter()
+        .filter_map(|(name, text)| Some((field(name)?, json!(text))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn found(object: Option<Value>) -> Answer {

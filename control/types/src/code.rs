@@ -33,6 +33,23 @@ codes! {
     Unauthorized, "UNAUTHORIZED", 401, "auth", false, "authenticate", "Send the project's key, as handed out when the project was made.";
     Forbidden, "FORBIDDEN", 403, "auth", false, "edit_request", "This credential does not reach that resource.";
     AdminRequired, "ADMIN_REQUIRED", 403, "auth", false, "authenticate", "Use an admin wallet and send X-Admin-Mode: 1.";
+    // End users of a project.
+    UserTokenRequired, "AUTHENTICATION_REQUIRED", 401, "auth", false, "authenticate", "Send the user's access token as bearer, with the anon key of the same project; refresh it when its hour is over.";
+    InvalidCredentials, "INVALID_CREDENTIALS", 401, "auth", false, "edit_request", "Check address and password; an account without a password signs in another way.";
+    InvalidGrant, "INVALID_GRANT", 400, "auth", false, "authenticate", "Sign in again: a refresh token works once and for 30 days.";
+    UnsupportedGrantType, "UNSUPPORTED_GRANT_TYPE", 400, "validation", false, "edit_request", "Use password, refresh_token, magic_link or email_code.";
+    InvalidEmail, "INVALID_EMAIL", 400, "validation", false, "edit_request", "Send one e-mail address.";
+    WeakPassword, "WEAK_PASSWORD", 400, "validation", false, "edit_request", "Use a password of 8 to 256 bytes.";
+    SignupNotAllowed, "SIGNUP_NOT_ALLOWED", 403, "auth", false, "edit_request", "This project lets its owner alone make accounts.";
+    MagicLinkInvalid, "MAGIC_LINK_INVALID", 400, "auth", false, "authenticate", "Ask for a new link: one works once and for 15 minutes.";
+    RedirectNotAllowed, "REDIRECT_NOT_ALLOWED", 400, "validation", false, "edit_request", "Use http://localhost with any port, or a name that this project has claimed, without a fragment.";
+    RedirectRequired, "REDIRECT_REQUIRED", 400, "validation", false, "edit_request", "Send redirect_url: the page of the project that takes the invitation.";
+    OriginNotAllowed, "ORIGIN_NOT_ALLOWED", 400, "validation", false, "edit_request", "Use the exact origin of the page, such as https://my-app.example: http://localhost with any port, a name of this project, or its own host.";
+    CurrentPasswordRequired, "CURRENT_PASSWORD_REQUIRED", 400, "auth", false, "edit_request", "Send current_password, or sign in by mail first and set the password within 15 minutes.";
+    PasswordSetDisabled, "PASSWORD_SET_DISABLED", 403, "auth", false, "edit_request", "The owner allows it: run402 auth settings --allow-password-set true.";
+    UserNotFound, "USER_NOT_FOUND", 404, "not_found", false, "edit_request", "List the project's users: run402 auth users.";
+    MailNotConfigured, "MAIL_NOT_CONFIGURED", 503, "validation", false, "edit_request", "This server sends no mail yet; sign in in another way.";
+    UserExists, "USER_EXISTS", 409, "validation", false, "authenticate", "Sign in instead.";
     // Paying.
     PaymentRequired, "PAYMENT_REQUIRED", 402, "payment", true, "submit_payment", "Pay one of the offers in the PAYMENT-REQUIRED header and repeat the request.";
     PaymentInvalid, "PAYMENT_INVALID", 402, "payment", false, "submit_payment", "Sign a new payment for the offer as it stands now.";

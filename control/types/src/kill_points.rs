@@ -3,7 +3,12 @@
 //! `kill_point!("payment.intent.committed")` is nothing in a release build. In others it costs one load, until
 //! a test arms that name: then the n-th pass calls the hook that was given with it. What the hook does is the
 //! server's choice, because ending a process the hard way is not a matter of vocabulary.
+//!
+//! The simulator asks for more: it is told of every kill point and of every answer of the control database
+//! ([`awaited`]) that its own thread passes, and may unwind from there, which ends a node instead of a process.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -81,6 +86,13 @@ struct Armed {
 
 static ARMED: OnceLock<Armed> = OnceLock::new();
 
+/// Is told the name of every place that its thread passes.
+pub type Watch = Rc<dyn Fn(&'static str)>;
+
+thread_local! {
+    static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
+}
+
 /// Why a kill point was not armed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArmError {
@@ -118,9 +130,41 @@ pub fn arm(name: &str, nth: u64, hook: Hook) -> Result<(), ArmError> {
     ARMED.set(armed).map_err(|_| ArmError::Before)
 }
 
+/// Has every place that this thread passes from now on told to `watch`: each kill point, and each answer that
+/// was [`awaited`]. None ends it. The watch may unwind; whatever was under way there is then cut off.
+///
+/// # Errors
+/// `Release`: nobody is told of anything.
+pub fn watch(watch: Option<Watch>) -> Result<(), ArmError> {
+    if !cfg!(debug_assertions) {
+        return Err(ArmError::Release);
+    }
+    WATCH.set(watch);
+    Ok(())
+}
+
+/// Marks the moment after an answer of the outside world has come, named by what was asked. Nothing in a
+/// release build.
+#[inline]
+pub fn awaited(name: &'static str) {
+    #[cfg(debug_assertions)]
+    tell(name);
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}
+
+#[cfg(debug_assertions)]
+fn tell(name: &'static str) {
+    // Taken out first: the watch may unwind, and may pass other places.
+    if let Some(watch) = WATCH.with_borrow(Clone::clone) {
+        watch(name);
+    }
+}
+
 /// What [`kill_point!`](crate::kill_point) expands to.
 #[doc(hidden)]
-pub fn pass(name: &str) {
+pub fn pass(name: &'static str) {
+    awaited(name);
     let Some(armed) = ARMED.get().filter(|armed| armed.name == name) else { return };
     if armed.passes_left.fetch_sub(1, Ordering::SeqCst) == 1 {
         (armed.hook)();
@@ -175,6 +219,19 @@ mod tests {
             kill_point!("payment.asked");
             assert_eq!(calls.load(Ordering::SeqCst), expected);
         }
+    }
+
+    #[test]
+    fn a_watch_is_told_of_all_that_its_own_thread_passes_until_it_ends() {
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let copy = told.clone();
+        watch(Some(Rc::new(move |name| copy.borrow_mut().push(name)))).unwrap();
+        kill_point!("payment.settled");
+        awaited("commit");
+        std::thread::spawn(|| kill_point!("payment.settled")).join().unwrap();
+        watch(None).unwrap();
+        awaited("commit");
+        assert_eq!(*told.borrow(), ["payment.settled", "commit"]);
     }
 
     #[test]

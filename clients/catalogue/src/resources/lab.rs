@@ -2,7 +2,9 @@
 
 use crate::operation::{Kind, Operation, Param, has};
 
-pub(super) const OPERATIONS: &[Operation] = &[Operation {
+pub(super) const OPERATIONS: &[Operation] = &[CLOCK, MAIL];
+
+const CLOCK: Operation = Operation {
     id: "lab.clock",
     path: "/lab/clock",
     params: &[Param::body(
@@ -16,4 +18,19 @@ pub(super) const OPERATIONS: &[Operation] = &[Operation {
           Answered on a lab only, and only to programs on its own machine.",
     cli: Some(&["lab", "clock"]),
     ..Operation::CHANGE
-}];
+};
+
+const MAIL: Operation = Operation {
+    id: "lab.mail",
+    path: "/lab/mail",
+    params: &[
+        Param::query("to", Kind::Text, "Only what went to this address."),
+        Param::query("after", Kind::Integer, "The seq after which to go on."),
+    ],
+    answer: &[has("mail", Kind::List)],
+    summary: "Show the mail that a lab kept.",
+    doc: "Oldest first. A lab sends nothing: links and codes are read here. Answered on a lab only, and only to \
+          programs on its own machine.",
+    cli: Some(&["lab", "mail"]),
+    ..Operation::READ
+};

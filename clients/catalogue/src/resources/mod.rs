@@ -1,6 +1,8 @@
 //! One file per resource, in the order of the reference.
 
 mod admin;
+mod auth;
+mod auth_users;
 mod billing;
 mod content;
 mod deploy;
@@ -21,6 +23,8 @@ const PARTS: &[&[Operation]] = &[
     facilitator::OPERATIONS,
     projects::OPERATIONS,
     expose::OPERATIONS,
+    auth::OPERATIONS,
+    auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,

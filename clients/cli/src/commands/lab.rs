@@ -13,12 +13,28 @@ pub enum Lab {
         /// How far.
         by: Option<String>,
     },
+    /// Show the mail that a lab kept instead of sending it.
+    Mail {
+        /// Only what went to this address.
+        #[arg(long)]
+        to: Option<String>,
+        /// Only what came after this seq.
+        #[arg(long)]
+        after: Option<i64>,
+    },
 }
 
 pub async fn run(command: Lab, context: &Context) -> Outcome {
-    let Lab::Clock { by } = command;
-    let secs = by.as_deref().map_or(Ok(0), seconds)?;
-    context.public()?.call(Call::new("lab.clock").json(json!({ "advance_secs": secs }))).await
+    let call = match &command {
+        Lab::Clock { by } => {
+            let secs = by.as_deref().map_or(Ok(0), seconds)?;
+            Call::new("lab.clock").json(json!({ "advance_secs": secs }))
+        }
+        Lab::Mail { to, after } => {
+            Call::new("lab.mail").query_some("to", to.as_deref()).query_some("after", *after)
+        }
+    };
+    context.public()?.call(call).await
 }
 
 /// `+8d`, `12h`, `30m`, `45s`.

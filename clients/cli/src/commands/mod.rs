@@ -2,6 +2,7 @@
 
 mod admin;
 mod allowance;
+mod auth;
 mod billing;
 mod deploy;
 mod expose;
@@ -45,6 +46,9 @@ pub enum Command {
     /// Names under the hosting apex.
     #[command(subcommand)]
     Subdomains(subdomains::Subdomains),
+    /// A project's end users.
+    #[command(subcommand)]
+    Auth(auth::Auth),
     /// Credit and movements.
     #[command(subcommand)]
     Billing(billing::Billing),
@@ -70,6 +74,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Projects(projects) => projects::run(projects, context).await,
         Command::Sites(sites) => sites::run(sites, context).await,
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
+        Command::Auth(auth) => auth::run(auth, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,
         Command::Admin(admin) => admin::run(admin, context).await,

@@ -53,6 +53,20 @@ pub enum Projects {
     Rest(rest::RestArgs),
     /// Exempt a project's account from ageing, for operators.
     Pin { id: String },
+    /// Make a user of a project its admin.
+    PromoteUser {
+        email: String,
+        /// The active project unless given.
+        #[arg(long)]
+        project: Option<String>,
+    },
+    /// Take a user's admin role away.
+    DemoteUser {
+        email: String,
+        /// The active project unless given.
+        #[arg(long)]
+        project: Option<String>,
+    },
     /// Erase a project and everything in it.
     Delete {
         id: String,
@@ -90,6 +104,12 @@ pub async fn run(command: Projects, context: &Context) -> Outcome {
             let call = Call::new("projects.pin").path("id", id).header("X-Admin-Mode", 1).wallet();
             context.client()?.call(call).await
         }
+        Projects::PromoteUser { email, project } => {
+            role("auth.users.promote", &email, project.as_deref(), context).await
+        }
+        Projects::DemoteUser { email, project } => {
+            role("auth.users.demote", &email, project.as_deref(), context).await
+        }
         Projects::Delete { id, confirm } => {
             confirmed(confirm, "erasing a project")?;
             delete(&id, context).await
@@ -119,6 +139,13 @@ async fn provision(name: Option<String>, tier: String, context: &Context) -> Out
         return Err(ClientError::Local(error.detail("created", answer.body.clone())));
     }
     Ok(with_receipt(answer.body, answer.receipt))
+}
+
+async fn role(operation: &str, email: &str, project: Option<&str>, context: &Context) -> Outcome {
+    let (projects, id) = context.project(project)?;
+    let key = projects.keys(&id)?.service_key;
+    let call = Call::new(operation).path("id", &id).service_key(key).json(json!({ "email": email }));
+    context.public()?.call(call).await
 }
 
 async fn read(operation: &str, id: Option<&str>, context: &Context) -> Outcome {

@@ -1,11 +1,12 @@
 //! `Idempotency-Key` on checkouts. The key names the quote, and the quote names the session at Stripe: whether
 //! the first request is done, runs or died, its repeat ends at the same page.
 
+use billing::stripe::quote::Quote;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use store::cards::{CardProduct, Checkout, NewCheckout};
 use store::requests::{Begun, IdempotencyKey};
-use types::{CheckoutId, Code, Problem, UsdMicros};
+use types::{CheckoutId, Code, Problem};
 
 use super::checkouts::{CheckoutView, Found};
 use crate::Plane;
@@ -66,12 +67,8 @@ impl Plane {
     }
 }
 
-/// The amount of a quote that was made before, if its session may still be asked for.
-pub(super) fn repeatable(
-    before: &Checkout,
-    new: &NewCheckout,
-    now: DateTime<Utc>,
-) -> Result<UsdMicros, Problem> {
+/// The quote that was made before, if its session may still be asked for.
+pub(super) fn repeatable(before: &Checkout, new: &NewCheckout, now: DateTime<Utc>) -> Result<Quote, Problem> {
     let same = (before.product, &before.product_key) == (new.product, &new.product_key)
         // A top-up is its amount; a price may have changed since, and what was quoted is asked for.
         && (new.product != CardProduct::TopUp || before.amount == new.amount);
@@ -79,7 +76,7 @@ pub(super) fn repeatable(
         return Err(reused("this Idempotency-Key was used for another checkout"));
     }
     if now - before.created_at < TimeDelta::hours(REPEAT_HOURS) {
-        return Ok(before.amount);
+        return Ok(Quote::of_stored(before));
     }
     Err(reused("the checkout that this Idempotency-Key made is a day old, and its page has ended"))
 }

@@ -4,6 +4,7 @@
 use actors::lease;
 use billing::card_legs::EMAIL_PACK_PRICE;
 use billing::stripe::event::CENT;
+use billing::stripe::quote::Quote;
 use billing::stripe::{CardError, Cards, SessionAsked};
 use store::accounts::{account_of_wallet_find, standing_find};
 use store::cards::{CardBuyer, CardProduct, NewCheckout, card_session_bind, checkout_find, checkout_insert};
@@ -154,7 +155,7 @@ impl Plane {
             wallet: found.wallet,
             off_session: false,
         };
-        let amount = self.quoted(&new).await?;
+        let quote = self.quoted(&new).await?;
         kill_point!("card.quoted");
         let (success_url, cancel_url) = (
             format!("{}/?checkout=paid", self.public_url()),
@@ -162,7 +163,8 @@ impl Plane {
         );
         let asked = SessionAsked {
             id: new.id,
-            amount,
+            quote: quote.seal(&deps.master_key),
+            amount: quote.amount,
             name: &sale.name,
             email: found.email.as_deref(),
             success_url: &success_url,
@@ -180,8 +182,8 @@ impl Plane {
         Ok(view)
     }
 
-    /// Stores a quote, or finds the one that the same request stored before: its amount.
-    async fn quoted(&self, new: &NewCheckout) -> Result<UsdMicros, Problem> {
+    /// Stores a quote, or finds the one that the same request stored before.
+    async fn quoted(&self, new: &NewCheckout) -> Result<Quote, Problem> {
         let deps = self.deps();
         // Stripe's time, which a lab's moved clock is not: sessions and keys end by it.
         let now = deps.wall.now();
@@ -191,11 +193,11 @@ impl Plane {
             Err(e) if e.constraint() == Some("card_checkouts_pkey") => {
                 drop(tx);
                 let before = checkout_find(&deps.store, new.id).await.map_err(down)?;
-                return before.map_or(Ok(new.amount), |before| repeatable(&before, new, now));
+                return before.map_or_else(|| Ok(Quote::of_new(new)), |before| repeatable(&before, new, now));
             }
             Err(e) => return Err(down(e)),
         }
-        Ok(new.amount)
+        Ok(Quote::of_new(new))
     }
 
     async fn buyer(&self, caller: &Caller, buyer: &Buyer) -> Result<Found, Problem> {

@@ -30,6 +30,8 @@ pub struct ServerConfig {
     pub trust_forwarded_for: bool,
     /// `POST /lab/clock` may move the platform's time, from this machine: for labs only.
     pub movable_clock: bool,
+    /// Mail is kept and shown at `GET /lab/mail`, on this machine, instead of sent: for labs only.
+    pub capture_mail: bool,
     pub operator_name: String,
     pub operator_contact: String,
 }
@@ -61,6 +63,7 @@ impl ServerConfig {
         let wait_secs_max = s.or("wait_secs_max", defaults::WAIT_SECS_MAX, "less than timeout_secs");
         let trust_forwarded_for = s.or("trust_forwarded_for", false, "true or false");
         let movable_clock = s.or("movable_clock", false, "true or false");
+        let capture_mail = s.or("capture_mail", false, "true or false");
         let operator_name = s.or("operator_name", defaults::OPERATOR_NAME.to_owned(), "a name");
         let operator_contact =
             s.or("operator_contact", defaults::OPERATOR_CONTACT.to_owned(), "a URL or an address");
@@ -86,6 +89,7 @@ impl ServerConfig {
             wait_secs_max: wait_secs_max?,
             trust_forwarded_for: trust_forwarded_for?,
             movable_clock: movable_clock?,
+            capture_mail: capture_mail?,
             operator_name: operator_name?,
             operator_contact: operator_contact?,
         })

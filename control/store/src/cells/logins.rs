@@ -35,8 +35,7 @@ impl Login {
         match self {
             Self::Api => 8,
             Self::Admin => 6,
-            Self::Staff => 4,
-            Self::Auth => 2,
+            Self::Staff | Self::Auth => 4,
         }
     }
 }

@@ -106,6 +106,32 @@ impl Store {
         ids(&rows)
     }
 
+    /// Payments that ended and whose money is on the canonical chain all the same: the hint that said so was lost.
+    /// Looks back over authorisations that ended in the last week of the chain's own, scanned, time; later than
+    /// that nothing can use them. Not those whose money an operator gave away.
+    ///
+    /// # Errors
+    /// `Db` only.
+    pub async fn payments_to_revive(&self, limit: i64) -> Result<Vec<PaymentId>, StoreError> {
+        let rows = sqlx::query(
+            "select p.id from
+               (select network, extract(epoch from max(block_time))::bigint as scanned from chain_blocks
+                group by network) c
+             join payments p on p.network = c.network and p.state in ('failed', 'expired')
+               and p.valid_before > c.scanned - 7 * 86400
+             join sightings s on s.network = p.network and s.asset = p.asset and s.payer = p.payer
+               and s.nonce = p.nonce and s.pay_to = p.pay_to and s.amount_micros = p.amount_micros and s.canonical
+             where not exists (select from suspense_resolutions r where s.in_suspense and r.sighting = s.network
+               || '/0x' || encode(s.block_hash, 'hex') || '/' || s.log_index || '/#' || s.turn)
+             order by p.id limit $1",
+        )
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .during("list payments to revive")?;
+        ids(&rows)
+    }
+
     /// Credited payments whose block is at or below `finalized` and whose exposure still counts.
     ///
     /// # Errors
