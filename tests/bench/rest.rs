@@ -182,9 +182,15 @@ impl World {
         for (index, (text, params)) in statements.iter().enumerate() {
             let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
             for (place, value) in params.iter().enumerate().rev() {
-                let name = format!("s{index}_{place}");
-                text = text.replace(&format!("${}", place + 1), &format!(":{name}"));
-                command.arg(format!("--define={name}={}", value.as_deref().unwrap_or_default()));
+                let (name, there) = (format!("s{index}_{place}"), format!("${}", place + 1));
+                // It takes no empty values.
+                match value.as_deref().filter(|value| !value.is_empty()) {
+                    Some(value) => {
+                        text = text.replace(&there, &format!(":{name}"));
+                        command.arg(format!("--define={name}={value}"));
+                    }
+                    None => text = text.replace(&there, "''"),
+                }
             }
             script.push_str(&text);
             script.push_str(";\n");

@@ -1,5 +1,5 @@
 // One case per documented behaviour, driven by the published @supabase/postgrest-js, unmodified.
-// [name, page, request of the client, what the answer must hold]
+// [name, page, request of the client (a visitor's, and the owner's with the service key), what the answer must hold]
 
 const TABLES = 'references/api/tables_views.html';
 const EMBED = 'references/api/resource_embedding.html';
@@ -9,6 +9,7 @@ const PAGE = 'references/api/pagination_count.html';
 const RPC = 'references/api/functions.html';
 const ERRORS = 'references/errors.html';
 const MEDIA = 'references/api/resource_representation.html';
+const PLAN = 'references/observability.html';
 const COMPUTED = 'references/api/computed_fields.html';
 
 const ok = (data, more = {}) => ({ status: 200, data, error: null, ...more });
@@ -97,6 +98,24 @@ export const cases = [
   ['computed to one', EMBED, (c) => c.from('users').select('username,get_user_profile(id)').eq('username', 'supabot'), ok([{ username: 'supabot', get_user_profile: { id: 1 } }])],
   ['computed field', COMPUTED, (c) => c.from('messages').select('blurb_message').eq('id', 1), ok([{ blurb_message: 'Hel' }])],
   ['not embedded', EMBED, (c) => c.from('users').select('username').eq('channels.id', 1), refused(400, { code: 'PGRST108', message: "'channels' is not an embedded resource in this request" })],
+  ['the same resource twice', EMBED, (c) => c.from('best_friends').select('users!first_user(*),users!second_user(*)'), refused(400, { code: '42712', details: null, hint: null, message: 'table name "best_friends_users_1" specified more than once' })],
+  ['ambiguous, told', EMBED, (c) => c.from('users').select('a:best_friends(*),b:best_friends(*)').limit(1).single(), refused(300, { code: 'PGRST201', hint: "Try changing 'best_friends' to one of the following: 'best_friends!best_friends_first_user_fkey', 'best_friends!best_friends_second_user_fkey', 'best_friends!best_friends_third_wheel_fkey'. Find the desired relationship in the 'details' key.", details: [{ cardinality: 'one-to-many', embedding: 'users with best_friends', relationship: 'best_friends_first_user_fkey using users(username) and best_friends(first_user)' }, { relationship: 'best_friends_second_user_fkey using users(username) and best_friends(second_user)' }, { relationship: 'best_friends_third_wheel_fkey using users(username) and best_friends(third_wheel)' }] })],
+  ['by constraint', EMBED, (c) => c.from('users').select('first:best_friends_first_user_fkey(id),third:best_friends_third_wheel_fkey(id)').eq('username', 'supabot').order('id', { referencedTable: 'first' }).single(), ok({ first: [{ id: 1 }, { id: 2 }], third: [] })],
+  ['by column', EMBED, (c) => c.from('user_profiles').select('user:username(status)').order('id'), ok([{ user: { status: 'ONLINE' } }, { user: null }])],
+  ['hint and join', EMBED, (c) => c.from('channels').select('id,messages!channel_id!inner(id)').eq('id', 1).single(), ok({ id: 1, messages: [{ id: 1 }] })],
+  ['self reference by a hint', EMBED, (c) => c.from('collections').select('id,collections!parent_id(id)').eq('id', 1).single(), ok({ id: 1, collections: [{ id: 2 }] })],
+  ['self reference by its constraint', EMBED, (c) => c.from('collections').select('*,collections!collections_parent_id_fkey(*)'), refused(400, { code: 'PGRST200', hint: null, details: "Searched for a foreign key relationship between 'collections' and 'collections' using the hint 'collections_parent_id_fkey' in the schema 'public', but no matches were found." })],
+  ['embedded without columns', EMBED, (c) => c.from('messages').select('id,users()').eq('id', 1).single(), ok({ id: 1 })],
+  ['left join', EMBED, (c) => c.from('user_profiles').select('id,users!left(status)').eq('id', 2).single(), ok({ id: 2, users: null })],
+  ['computed to one row of nulls', EMBED, (c) => c.from('users').select('get_user_profile(*)').eq('username', 'awailas').single(), ok({ get_user_profile: { id: null, username: null } })],
+  ['computed to a set of one', EMBED, (c) => c.from('users').select('first_profile(*)').order('username').limit(1).single(), ok({ first_profile: null })],
+  ['a function that starts from no row', EMBED, (c) => c.from('channels').select('id,all_users(*)'), refused(400, { code: 'PGRST200', hint: null })],
+  ['computed field of embedded', COMPUTED, (c) => c.from('channels').select('get_messages(blurb_message)').eq('id', 2).single(), ok({ get_messages: [{ blurb_message: 'Per' }] })],
+  ['range of embedded', EMBED, (c) => c.from('users').select('messages(id)').eq('username', 'supabot').order('id', { referencedTable: 'messages' }).range(1, 1, { referencedTable: 'messages' }).single(), ok({ messages: [{ id: 2 }] })],
+  ['spread beside an aggregate', AGGREGATE, (c) => c.from('users').select('messages(channels(count(),...channel_details(details)))').eq('username', 'supabot').order('id', { referencedTable: 'messages' }).single(), ok({ messages: [{ channels: { count: 1, details: 'Details for public channel' } }, { channels: { count: 1, details: null } }, { channels: { count: 1, details: null } }] })],
+  ['aggregates on both levels', AGGREGATE, (c) => c.from('messages').select('channels(id.sum(),...channel_details(total:id.sum(),details))').order('id').limit(1).single(), ok({ channels: { sum: 1, total: 1, details: 'Details for public channel' } })],
+  ['aggregate of no column', AGGREGATE, (c) => c.from('users').select('alias:missing.count()'), refused(400, { code: '42703', details: null, hint: null, message: 'column users.missing does not exist' })],
+  ['aggregate of embedded without column', AGGREGATE, (c) => c.from('users').select('messages(sum)'), refused(400, { code: '42703', message: 'column messages_1.sum does not exist' })],
   ['no relationship', EMBED, (c) => c.from('users').select('*,channels(*)'), refused(400, { code: 'PGRST200' })],
   // Aggregates.
   ['count', AGGREGATE, (c) => c.from('users').select('status,count()').order('status'), ok([{ status: 'ONLINE', count: 4 }, { status: 'OFFLINE', count: 1 }])],
@@ -125,6 +144,10 @@ export const cases = [
   ['delete', TABLES, (c) => c.from('channels').delete().gte('id', 90), { status: 204, data: null, error: null }],
   ['delete with count', PREFER, (c) => c.from('users').delete({ count: 'exact' }).in('username', ['new', 'd1', 'd2']), { status: 204, count: 3 }],
   ['unknown column of a body', ERRORS, (c) => c.from('users').insert({ nope: 1 }), refused(400, { code: 'PGRST204', message: "Could not find the 'nope' column of 'users' in the schema cache" })],
+  ['rows of defaults', TABLES, (c) => c.from('user_profiles').insert([{}, {}]).select('username').rollback(), { status: 201, data: [{ username: null }, { username: null }] }],
+  ['upsert of several with defaults', PREFER, (c) => c.from('channels').upsert([{ id: 1 }, { slug: 's' }], { defaultToNull: false }).select('slug').rollback(), { status: 201, data: [{ slug: null }, { slug: 's' }] }],
+  ['insert with count', PREFER, (c) => c.from('user_profiles').insert([{}, {}], { count: 'exact' }).rollback(), { status: 201, count: 2 }],
+  ['bigint as text', TABLES, (c) => c.from('messages').update({ id: '9007199254740993' }).eq('id', 4).select('id::text').rollback().single(), ok({ id: '9007199254740993' })],
   // Functions.
   ['scalar', RPC, (c) => c.rpc('get_status', { name_param: 'supabot' }), ok('ONLINE')],
   ['by GET', RPC, (c) => c.rpc('get_status', { name_param: 'supabot' }, { get: true }), ok('ONLINE')],
@@ -137,6 +160,25 @@ export const cases = [
   ['max-affected of a set', PREFER, (c) => c.rpc('set_users_offline', { name_param: '%a%' }).maxAffected(1), refused(400, { code: 'PGRST124' })],
   ['max-affected of a scalar', PREFER, (c) => c.rpc('get_status', { name_param: 'x' }).maxAffected(1), refused(400, { code: 'PGRST128' })],
   ['overloaded', RPC, (c) => c.rpc('unresolvable', { a: 'x' }), refused(300, { code: 'PGRST203', details: null, hint: 'Try renaming the parameters or the function itself in the database so function overloading can be resolved', message: 'Could not choose the best candidate function between: public.unresolvable(a => integer), public.unresolvable(a => text)' })],
+  ['exact count of a call', RPC, (c) => c.rpc('get_status', { name_param: 'supabot' }, { count: 'exact' }), ok('ONLINE', { count: 1 })],
+  ['by HEAD with count', RPC, (c) => c.rpc('get_status', { name_param: 'supabot' }, { head: true, count: 'exact' }), ok(null, { count: 1 })],
+  ['array by GET', RPC, (c) => c.rpc('takes_uuids', { ids: ['00000000-0000-0000-0000-000000000000'] }, { get: true }), ok(1)],
+  ['row as argument', RPC, (c) => c.rpc('get_messages', { channel_row: { id: 1, data: null, slug: null } }).select('id'), ok([{ id: 1 }])],
+  ['single row and a filter that keeps it', RPC, (c) => c.rpc('get_user_profile', { user_row: { username: 'supabot' } }).eq('username', 'supabot').select('id,users(status)'), ok({ id: 1, users: { status: 'ONLINE' } })],
+  ['single row and a filter that drops it', RPC, (c) => c.rpc('get_user_profile', { user_row: { username: 'supabot' } }).select('id').eq('username', 'nope'), ok(null)],
+  ['aggregate of a result', AGGREGATE, (c) => c.rpc('get_username_and_status', { name_param: 'supabot' }).select('username.count(),status'), ok([{ count: 1, status: 'ONLINE' }])],
+  ['overloaded without arguments', RPC, (c) => c.rpc('unresolvable'), { status: 204, data: null }],
+  ['one unnamed text', RPC, (c) => c.rpc('unnamed', { '': 'x' }), ok('text')],
+  ['nothing, or one unnamed', RPC, (c) => c.rpc('unnamed'), ok('nothing')],
+  ['nothing, or one unnamed with a default', RPC, (c) => c.rpc('unnamed_default'), refused(300, { code: 'PGRST203', message: 'Could not choose the best candidate function between: public.unnamed_default(), public.unnamed_default( => text)' })],
+  ['one unnamed that no body fits', ERRORS, (c) => c.rpc('unnamed_integer', { '': 1 }), refused(404, { code: 'PGRST202', details: 'Searched for the function public.unnamed_integer with parameter  or with a single unnamed json/jsonb parameter, but no matches were found in the schema cache.', hint: 'Perhaps you meant to call the function public.unnamed_text', message: 'Could not find the function public.unnamed_integer() in the schema cache' })],
+  ['without arguments that it needs', ERRORS, (c) => c.rpc('get_status'), refused(404, { code: 'PGRST202', hint: null, details: 'Searched for the function public.get_status without parameters or with a single unnamed json/jsonb parameter, but no matches were found in the schema cache.', message: 'Could not find the function public.get_status without parameters in the schema cache' })],
+  // Plans.
+  ['no plans for visitors', PLAN, (c) => c.from('users').select().explain(), refused(406, { code: 'PGRST107' })],
+  ['plan as JSON', PLAN, (_, s) => s.from('users').select().explain({ format: 'json' }), (got) => got.status === 200 && got.data[0].Plan['Node Type'] === 'Aggregate'],
+  ['plan as text', PLAN, (_, s) => s.from('users').select().explain(), (got) => got.status === 200 && got.data.startsWith('Aggregate  (cost=') && got.data.includes('\n')],
+  ['measured plan', PLAN, (_, s) => s.from('channels').select('id,messages!inner(id)').or('channel_id.eq.10,message.eq.x', { referencedTable: 'messages' }).explain({ analyze: true, verbose: true, settings: true, buffers: true, wal: true }), (got) => got.data.includes("((messages_1.channel_id = channels.id) AND ((messages_1.channel_id = '10'::bigint) OR (messages_1.message = 'x'::text)))") && got.data.includes('Execution Time')],
+  ['plan of a change', PLAN, (_, s) => s.from('channels').delete().eq('id', 1).select().explain(), (got) => got.status === 200 && got.data.includes('Delete on')],
   ['no such function', ERRORS, (c) => c.rpc('get_statuss', { name_param: 'x' }), refused(404, { code: 'PGRST202', details: 'Searched for the function public.get_statuss with parameter name_param or with a single unnamed json/jsonb parameter, but no matches were found in the schema cache.', hint: 'Perhaps you meant to call the function public.get_status', message: 'Could not find the function public.get_statuss(name_param) in the schema cache' })],
   ['whole refusal by a function', ERRORS, (c) => c.rpc('raise_custom'), refused(402, { code: '123', details: 'Quota exceeded', hint: 'Upgrade', message: 'Payment Required' })],
   // Refusals.

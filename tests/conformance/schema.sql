@@ -32,6 +32,19 @@ create function set_users_offline(name_param text) returns setof users language 
 create function function_with_optional_param(param text default '') returns text language sql immutable as 'select param';
 create function unresolvable(a text) returns int language sql as 'select 1';
 create function unresolvable(a int) returns text language sql as 'select ''foo''';
+create function unresolvable() returns void language sql as '';
+create function all_users() returns setof users language sql stable as 'select * from users';
+create function first_profile(user_row users) returns setof user_profiles rows 1 language sql stable as
+  'select * from user_profiles where username = user_row.username';
+create function takes_uuids(ids uuid[]) returns int language sql immutable as 'select cardinality(ids)';
+create function unnamed() returns text language sql immutable as 'select ''nothing''';
+create function unnamed(bool) returns text language sql immutable as 'select ''bool''';
+create function unnamed(text) returns text language sql immutable as 'select ''text''';
+create function unnamed_default() returns text language sql immutable as 'select ''nothing''';
+create function unnamed_default(int default 42) returns text language sql immutable as 'select ''int''';
+create function unnamed_default(text default 'x') returns text language sql immutable as 'select ''text''';
+create function unnamed_integer(int) returns int language sql immutable as 'select 1';
+create function unnamed_text(text) returns int language sql immutable as 'select 1';
 create function blurb_message(messages) returns varchar language sql stable as 'select substring($1.message, 1, 3)';
 create function get_messages(channel_row channels) returns setof messages language sql stable as
   'select * from messages where channel_id = channel_row.id';
@@ -56,6 +69,7 @@ insert into products values (1, 'Laptop', 999.99), (2, 'Phone', 499.99);
 insert into categories values (1, 'Electronics'), (2, 'Computers');
 insert into product_categories values (1, 1), (1, 2), (2, 1);
 insert into cornercase values (1, 'value', '{}');
+select setval(pg_get_serial_sequence('user_profiles', 'id'), 100), setval(pg_get_serial_sequence('channels', 'id'), 100);
 do $$ declare t record; begin
   for t in select relname from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'r' loop
     execute format('create policy everyone on %I for all to anon, authenticated using (true) with check (true)', t.relname);

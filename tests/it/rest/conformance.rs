@@ -50,9 +50,13 @@ async fn published_clients_find_postgrest() {
     let p = Project::make(&lab).await;
     p.sql(&lab, SCHEMA).await;
     let (url, key) = (lab.url("/rest/v1"), p.anon.clone());
+    let (own_url, own_key) = (lab.url("/admin/v1/rest"), p.service.clone());
     tokio::task::spawn_blocking(move || {
         let script = folder().join("run.mjs");
-        verdict(Command::new("node").current_dir(peers()).arg(script).args([&url, &key]), 100);
+        verdict(
+            Command::new("node").current_dir(peers()).arg(script).args([&url, &key, &own_url, &own_key]),
+            140,
+        );
         verdict(Command::new(python()).arg(folder().join("run.py")).args([&url, &key]), 14);
     })
     .await

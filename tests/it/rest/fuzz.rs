@@ -243,13 +243,19 @@ async fn no_request_of_the_grammar_is_our_fault() {
     let wanted =
         std::env::var("RUN402_REST_FUZZ").ok().and_then(|text| text.parse().ok()).unwrap_or(REQUESTS);
     let lab = Lab::start().await;
-    let p = Project::make(&lab).await;
-    p.sql(&lab, SCHEMA).await;
+    // A project is served 100 requests a second.
+    let mut projects = Vec::new();
+    for _ in 0..if wanted > REQUESTS { AT_ONCE / 2 } else { 1 } {
+        let p = Project::make(&lab).await;
+        p.sql(&lab, SCHEMA).await;
+        projects.push(p);
+    }
     let seed = rand::random::<u64>();
     let mut grammar = Grammar(StdRng::seed_from_u64(seed));
     let mut faults = Vec::new();
     for _ in 0..wanted.div_ceil(AT_ONCE) {
-        let asks: Vec<_> = (0..AT_ONCE).map(|_| one(&lab, &p, &mut grammar)).collect();
+        let asks: Vec<_> =
+            (0..AT_ONCE).map(|n| one(&lab, &projects[n % projects.len()], &mut grammar)).collect();
         for fault in futures::future::join_all(asks).await.into_iter().flatten() {
             faults.push(fault);
         }

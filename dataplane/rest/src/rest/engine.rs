@@ -12,7 +12,7 @@ use super::request::{Answer, Ask, Role, Target, Who};
 use super::respond;
 use super::run::{self, DEADLINE, Done, Undone};
 use super::schema::{Schema, Volatility};
-use super::wire::{Lease, Pools, Ran, Step};
+use super::wire::{CONNECTIONS_MAX, Lease, Pools, Ran, Step};
 
 /// A statement is tried again when the schema it was made for is gone, or its connection was.
 const TRIES_MAX: usize = 3;
@@ -36,7 +36,13 @@ struct Inner {
 
 impl Rest {
     pub fn new(cells: Cells) -> Self {
-        Self { inner: Arc::new(Inner { pools: Pools::new(cells), cache: Cache::default() }) }
+        Self::with_connections(cells, CONNECTIONS_MAX)
+    }
+
+    /// At most so many connections over all cells and projects, idle ones included.
+    pub fn with_connections(cells: Cells, connections_max: usize) -> Self {
+        let pools = Pools::new(cells, connections_max);
+        Self { inner: Arc::new(Inner { pools, cache: Cache::default() }) }
     }
 
     /// Answers a request on a project's database, refusals included. Runs to its end even when the caller
@@ -74,7 +80,7 @@ impl Rest {
         who: &Who,
         ask: &Ask,
     ) -> Result<[(String, Vec<Option<String>>); 2], Failure> {
-        let request = Request::read(ask)?;
+        let request = Request::read(ask, who.role)?;
         let (schema, _) = self.inner.schema(slot, who).await?;
         let job = request.job(&schema)?;
         let settings = run::settings(&schema, who, ask, &job).to_vec();
@@ -84,7 +90,10 @@ impl Rest {
 
 /// A refusal on the wire.
 fn refusal(error: RestError, ask: &Ask) -> Answer {
-    let mut headers = vec![("content-type".to_owned(), "application/json; charset=utf-8".to_owned())];
+    let mut headers = vec![
+        ("content-type".to_owned(), "application/json; charset=utf-8".to_owned()),
+        ("proxy-status".to_owned(), format!("PostgREST; error={}", error.code)),
+    ];
     let body = if ask.method == "HEAD" { String::new() } else { error.body().to_string() };
     headers.extend(error.headers);
     Answer { status: error.status, headers, body }
@@ -92,7 +101,7 @@ fn refusal(error: RestError, ask: &Ask) -> Answer {
 
 impl Inner {
     async fn answer(&self, slot: &Slot, who: &Who, ask: &Ask) -> Result<Answer, Failure> {
-        let request = Request::read(ask)?;
+        let request = Request::read(ask, who.role)?;
         if ask.method == "OPTIONS" {
             return self.options(slot, who, ask).await;
         }
@@ -118,6 +127,7 @@ impl Inner {
                     return Ok(respond::answer(&job, done.outcome)?);
                 }
                 Err(Undone::Verdict(error)) => return Err(error.into()),
+                Err(Undone::NotRun(failure)) => return Err(failure),
                 Err(Undone::Spoilt) if tried < SPOILT_MAX => {}
                 Err(Undone::Spoilt) => return Err(Failure::unavailable()),
                 Err(Undone::Zone) => {
@@ -209,10 +219,7 @@ impl Inner {
     ) -> Result<Done, Undone> {
         let login = who.role.login();
         let leased = self.pools.lease(slot, login).await;
-        let mut lease = leased.map_err(|failure| match failure {
-            Failure::Refused(error) => Undone::Verdict(*error),
-            Failure::Platform(problem) => Undone::Broken(std::io::Error::other(problem.message)),
-        })?;
+        let mut lease = leased.map_err(Undone::NotRun)?;
         let pid = lease.conn.pid;
         let ran = tokio::time::timeout(DEADLINE, run::job(&mut lease, schema, who, ask, job)).await;
         let Ok(ran) = ran else {
@@ -232,7 +239,7 @@ impl Inner {
             Err(Undone::Refused(error)) => {
                 error.sqlstate != UNKNOWN_STATEMENT && !error.sqlstate.starts_with("57P")
             }
-            Err(Undone::TooLarge | Undone::Broken(_) | Undone::Spoilt) => false,
+            Err(Undone::TooLarge | Undone::Broken(_) | Undone::Spoilt | Undone::NotRun(_)) => false,
         };
         if reusable {
             give_back(lease, matches!(job.kind, Kind::Call { .. }));
@@ -284,7 +291,7 @@ impl Inner {
         let mut ran = self.look(slot, who, step).await?;
         let rights = ran.rows.pop().flatten().and_then(|mut row| row.first_mut().and_then(Option::take));
         let document = openapi::document(&schema, rights.as_deref().unwrap_or("{}"), &ask.base);
-        let headers = vec![("content-type".to_owned(), media.content_type().to_owned())];
+        let headers = vec![("content-type".to_owned(), media.content_type().into_owned())];
         let body = if ask.method == "HEAD" { String::new() } else { document.to_string() };
         Ok(Answer { status: 200, headers, body })
     }

@@ -2,13 +2,13 @@
 
 use super::compile::{self, Builder, CallBody, Change, Returning, Shape, Statement};
 use super::error::RestError;
-use super::media::{Media, negotiate};
+use super::media::{Media, Plan, negotiate};
 use super::parse::{self, Filter, Logic, Op, Query};
 use super::payload::{self, BodyKind, Rows};
 use super::plan::{Node, read_tree};
 use super::prefer::{Count, Prefer, Resolution, Return};
 use super::range::RowRange;
-use super::request::{Ask, Target};
+use super::request::{Ask, Role, Target};
 use super::schema::find::Call;
 use super::schema::{Function, Returns, Schema, Table, Volatility};
 
@@ -44,6 +44,12 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// Answers how the server would run it; it is only run when the plan is to be measured.
+    fn explained(mut self, plan: Plan) -> Self {
+        self.statement.text = format!("{} {}", plan.explain(), self.statement.text);
+        Self { estimate: None, body: self.body || self.kind != Kind::Read, ..self }
+    }
+
     /// Whether it is only known after running if the change may stand.
     pub fn decides_late(&self) -> bool {
         self.changes
@@ -62,12 +68,14 @@ pub(super) struct Request<'a> {
     pub prefer: Prefer,
     kind: Option<BodyKind>,
     rows: Option<Rows>,
+    /// The caller may see plans.
+    plans: bool,
 }
 
 impl<'a> Request<'a> {
     /// # Errors
     /// `PGRST100`, `PGRST102`, `PGRST117`.
-    pub fn read(ask: &'a Ask) -> Result<Self, RestError> {
+    pub fn read(ask: &'a Ask, role: Role) -> Result<Self, RestError> {
         // Postgres holds no such character, and no statement may.
         if ask.query.contains("%00") || ask.query.contains('\0') || ask.path.contains('\0') {
             return Err(RestError::new(400, "22021", "invalid byte sequence for encoding \"UTF8\": 0x00"));
@@ -91,22 +99,29 @@ impl<'a> Request<'a> {
             }
             _ => None,
         };
-        Ok(Self { ask, query, prefer: Prefer::read(ask.all("prefer")), kind, rows })
+        let (prefer, plans) = (Prefer::read(ask.all("prefer")), role == Role::Service);
+        Ok(Self { ask, query, prefer, kind, rows, plans })
     }
 
     pub fn media(&self) -> Result<Media, RestError> {
-        negotiate(self.ask.header("accept"), self.ask.target == Target::Root)
+        negotiate(self.ask.header("accept"), self.ask.target == Target::Root, self.plans)
     }
 
     /// # Errors
     /// Everything that a request can be refused for before it is run.
     pub fn job(&self, schema: &Schema) -> Result<Job, RestError> {
-        match &self.ask.target {
-            Target::Function(name) => self.call(schema, name),
-            Target::Table(name) if self.ask.reads() => self.table_read(schema, name),
-            Target::Table(name) => self.table_change(schema, name),
-            Target::Root => Err(RestError::new(404, "PGRST125", "Invalid path specified in request URL")),
-        }
+        let job = match &self.ask.target {
+            Target::Function(name) => self.call(schema, name)?,
+            Target::Table(name) if self.ask.reads() => self.table_read(schema, name)?,
+            Target::Table(name) => self.table_change(schema, name)?,
+            Target::Root => {
+                return Err(RestError::new(404, "PGRST125", "Invalid path specified in request URL"));
+            }
+        };
+        Ok(match job.media {
+            Media::Plan(plan) => job.explained(plan),
+            _ => job,
+        })
     }
 
     fn table_read(&self, schema: &Schema, name: &str) -> Result<Job, RestError> {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::error::RestError;
+use super::media::Media;
 use super::parse::percent_encode;
 use super::prefer::{Count, Return};
 use super::prepare::{Job, Kind};
@@ -27,6 +28,12 @@ pub(super) struct Outcome {
 const EXACT_MAX: i64 = 1_000;
 
 impl Outcome {
+    /// The row of an `EXPLAIN`.
+    pub fn of_plan(row: &mut [Option<String>]) -> Self {
+        let text = row.first_mut().and_then(Option::take).unwrap_or_default();
+        Self { body: text, ..Self::default() }
+    }
+
     pub fn of(row: &mut [Option<String>], plan: Option<&str>) -> Self {
         let mut take = |i: usize| row.get_mut(i).and_then(Option::take);
         let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
@@ -49,6 +56,9 @@ impl Outcome {
 
 /// Whether the change must not stand, found out by what it did.
 pub(super) fn verdict(job: &Job, found: &Outcome) -> Result<(), RestError> {
+    if matches!(job.media, Media::Plan(_)) {
+        return Ok(());
+    }
     if job.kind == Kind::Put && found.rows != 1 {
         return Err(RestError::put_mismatch());
     }
@@ -68,6 +78,11 @@ pub(super) fn verdict(job: &Job, found: &Outcome) -> Result<(), RestError> {
 /// `PGRST116`, `PGRST103`, `PGRST111`, `PGRST112`.
 pub(super) fn answer(job: &Job, found: Outcome) -> Result<Answer, RestError> {
     verdict(job, &found)?;
+    if let Media::Plan(plan) = job.media {
+        let content_type = Media::Plan(plan).content_type().into_owned();
+        let body = if job.body { found.body } else { String::new() };
+        return Ok(Answer { status: 200, headers: vec![("content-type".to_owned(), content_type)], body });
+    }
     let mut headers: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, value: String| headers.push((name.to_owned(), value));
     let total = total(job, &found);
@@ -125,7 +140,7 @@ pub(super) fn answer(job: &Job, found: Outcome) -> Result<Answer, RestError> {
     }
     let has_body = job.body && !matches!(job.kind, Kind::Call { void: true });
     if has_body || matches!(job.kind, Kind::Read) {
-        add("content-type", job.media.content_type().to_owned());
+        add("content-type", job.media.content_type().into_owned());
     }
     let status = overridden(&found, status, &mut headers)?;
     Ok(Answer { status, headers, body: if has_body { found.body } else { String::new() } })

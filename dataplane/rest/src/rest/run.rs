@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::error::{PgError, RestError};
+use super::error::{Failure, PgError, RestError};
+use super::media::Media;
 use super::prepare::Job;
 use super::request::{Ask, Who};
 use super::respond::{Outcome, verdict};
@@ -26,10 +27,16 @@ const SETTINGS: &str = "select
   set_config('statement_timeout', $8, true), set_config('transaction_read_only', $9, true),
   set_config('TimeZone', coalesce(nullif($10, ''), 'UTC'), true), set_config('row_security', 'on', true),
   set_config('response.headers', '', true), set_config('response.status', '', true),
-  set_config('pgrst.inserted', '', true)";
+  set_config('pgrst.inserted', '', true), set_config('client_encoding', 'UTF8', true),
+  set_config('lock_timeout', '0', true), set_config('transaction_timeout', '0', true),
+  set_config('standard_conforming_strings', 'on', true), set_config('DateStyle', 'ISO, MDY', true),
+  set_config('IntervalStyle', 'postgres', true), set_config('bytea_output', 'hex', true),
+  set_config('extra_float_digits', '1', true)";
 
 /// The same and the schema's version, at the end.
 const SETTINGS_VERSION: &str = ", (select version::text from r402.schema_version)";
+/// Its place in the row.
+const VERSION_AT: usize = 22;
 
 /// What came of a run.
 pub(super) struct Done {
@@ -46,6 +53,8 @@ pub(super) enum Undone {
     Zone,
     /// Not even the settings went through: an earlier statement left the connection useless. Nothing was done.
     Spoilt,
+    /// There was no connection. Nothing was done.
+    NotRun(Failure),
     TooLarge,
     Broken(std::io::Error),
 }
@@ -84,7 +93,7 @@ pub(super) async fn job(
         Ok(ran) => ran,
         Err(error) => return Err(refused(lease, error, late, (first, job)).await),
     };
-    let done = read(ran, first);
+    let done = read(ran, first, job);
     if late {
         let verdict = verdict(job, &done.outcome);
         let stands = verdict.is_ok() && job.prefer.rollback != Some(true);
@@ -102,6 +111,11 @@ pub(super) async fn job(
 async fn refused(lease: &mut Lease, error: WireError, late: bool, (first, job): (usize, &Job)) -> Undone {
     match error {
         WireError::Refused { error, step } => {
+            if error.fatal {
+                // The server hung up. What it says before it commits was not committed, but who tells the two apart?
+                let hung_up = Undone::Broken(std::io::Error::other(error.message));
+                return if step <= first { Undone::Spoilt } else { hung_up };
+            }
             if late && let Err(WireError::Broken(e)) = lease.conn.simple("rollback").await {
                 return Undone::Broken(e);
             }
@@ -119,12 +133,16 @@ async fn refused(lease: &mut Lease, error: WireError, late: bool, (first, job): 
     }
 }
 
-fn read(mut ran: Ran, first: usize) -> Done {
+fn read(mut ran: Ran, first: usize, job: &Job) -> Done {
     let mut rows = ran.rows.drain(first..);
-    let version = rows.next().flatten().and_then(|row| row.get(14)?.as_ref()?.parse().ok());
+    let version = rows.next().flatten().and_then(|row| row.get(VERSION_AT)?.as_ref()?.parse().ok());
     let mut main = rows.next().flatten().unwrap_or_default();
     let plan = rows.next().flatten().and_then(|mut row| row.first_mut().and_then(Option::take));
-    Done { outcome: Outcome::of(&mut main, plan.as_deref()), version }
+    let outcome = match job.media {
+        Media::Plan(_) => Outcome::of_plan(&mut main),
+        _ => Outcome::of(&mut main, plan.as_deref()),
+    };
+    Done { outcome, version }
 }
 
 pub(super) fn settings_text(schema: &Schema) -> String {

@@ -53,6 +53,23 @@ impl World {
         let _ = std::fs::remove_dir_all(&self.data);
     }
 
+    /// The lab, for whoever starts its servers again when they end. Must come back before [`World::stop`].
+    pub fn lab_take(&mut self) -> Lab {
+        self.lab.take().unwrap()
+    }
+
+    pub fn lab_return(&mut self, lab: Lab) {
+        self.lab = Some(lab);
+    }
+
+    /// Sends a signal to the server that holds the projects.
+    pub fn signal_cell(&self, signal: &str) {
+        let file = std::fs::read_to_string(self.data.join("cell-pg/postmaster.pid")).unwrap();
+        let pid = file.lines().next().unwrap();
+        let sent = std::process::Command::new("kill").args([signal, pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// A ready project, without its actor.
     pub async fn provision(&self) -> (ProjectId, Slot) {
         let project = self.insert_project().await;

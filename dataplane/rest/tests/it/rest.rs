@@ -1,7 +1,9 @@
 //! The REST engine on a real cell: the dialect, and what keeps tenants' code in its place.
 
 mod dialect;
+mod faults;
 mod isolation;
+mod leavings;
 mod manifest;
 mod matrix;
 mod schema;
@@ -64,6 +66,18 @@ impl Tables {
 
     /// The same for the user with that id.
     pub async fn ask_as(&self, role: Role, user: &str, case: Case<'_>) -> Got {
+        let answer = self.try_ask(&self.slot, role, user, case).await;
+        answer.unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// The same of any project, and what the platform says when it has no answer.
+    pub async fn try_ask(
+        &self,
+        slot: &Slot,
+        role: Role,
+        user: &str,
+        case: Case<'_>,
+    ) -> Result<Got, Box<types::Problem>> {
         let (path, query) = case.path.split_once('?').unwrap_or((case.path, ""));
         let target = match path.strip_prefix("/rpc/") {
             Some(name) => Target::Function(name.to_owned()),
@@ -87,10 +101,9 @@ impl Tables {
                 other => Bytes::from(other.to_string()),
             }),
         };
-        let answer = self.rest.answer(&self.slot, Who { role, claims }, ask).await;
-        let Answer { status, headers, body } = answer.unwrap_or_else(|problem| panic!("{problem}"));
+        let Answer { status, headers, body } = self.rest.answer(slot, Who { role, claims }, ask).await?;
         let value = serde_json::from_str(&body).unwrap_or(Value::Null);
-        Got { status, headers, body: value, text: body }
+        Ok(Got { status, headers, body: value, text: body })
     }
 
     pub async fn get(&self, path: &str) -> Got {

@@ -95,7 +95,13 @@ fn insert(
 ) -> String {
     let name = builder.qualified(&table.name);
     if columns.is_empty() {
-        return format!("INSERT INTO {name} DEFAULT VALUES");
+        // As many rows of defaults as there are objects without keys.
+        let place = builder.bind(json);
+        return format!(
+            "INSERT INTO {name} SELECT FROM (SELECT {place}::json AS json_data) pgrst_payload, LATERAL \
+             json_array_elements(CASE WHEN json_typeof(json_data) = 'array' THEN json_data ELSE \
+             json_build_array(json_data) END) AS pgrst_body"
+        );
     }
     let list: Vec<String> = columns.iter().map(|column| ident(column)).collect();
     let values: Vec<String> = list.iter().map(|column| format!("pgrst_body.{column}")).collect();

@@ -21,7 +21,7 @@ const RESOURCES_MAX: usize = 100;
 /// are left out here.
 ///
 /// # Errors
-/// `PGRST200`, `PGRST201`, `PGRST108`, `PGRST118`, `PGRST120`, `PGRST103`.
+/// `PGRST200`, `PGRST201`, `PGRST108`, `PGRST118`, `PGRST120`, `PGRST103`, `42712`.
 pub fn read_tree(schema: &Schema, table: &str, query: &Query, mutation: bool) -> Result<Node, RestError> {
     let mut count = 0;
     let mut root = node(schema, table, table.to_owned(), &query.select, 0, &mut count)?;
@@ -82,10 +82,21 @@ fn node(
                 aggregate: item.aggregate,
                 aggregate_cast: item.aggregate_cast.clone(),
             }),
-            SelectItem::Embed(item) => out.children.push(child(schema, table, item, depth, count)?),
+            SelectItem::Embed(item) => {
+                let child = child(schema, table, item, depth, count)?;
+                if out.children.iter().any(|one| one.name == child.name) {
+                    return Err(twice(table, &child.name, depth + 1));
+                }
+                out.children.push(child);
+            }
         }
     }
     Ok(out)
+}
+
+/// As the server words it of PostgREST's names.
+fn twice(table: &str, name: &str, depth: usize) -> RestError {
+    RestError::new(400, "42712", format!("table name \"{table}_{name}_{depth}\" specified more than once"))
 }
 
 fn child(

@@ -43,21 +43,16 @@ impl Schema {
         {
             return Ok(computed);
         }
-        let stored: Vec<&Relation> =
-            all.iter().filter(|one| one.function.is_none() && matches(one, target, hint)).collect();
+        let named = |one: &&Relation| one.function.is_none() && matches(one, target, hint);
+        let mut stored: Vec<&Relation> = all.iter().filter(named).collect();
+        if stored.is_empty() {
+            // A table joined with itself over another, or one to one, has no convention to keep.
+            stored =
+                all.iter().filter(|one| one.function.is_none() && is_odd_self(one, target, hint)).collect();
+        }
         match stored.as_slice() {
             [] => Err(self.no_relation(origin, target, hint)),
             [one] => Ok(one),
-            // One key of a table on itself: by the table's name its rows below are meant, by the column's the one
-            // above.
-            [a, b]
-                if a.foreign == a.table
-                    && b.foreign == b.table
-                    && a.constraint == b.constraint
-                    && target == a.foreign =>
-            {
-                Ok(if a.cardinality == Cardinality::OneToMany { a } else { b })
-            }
             several => Err(ambiguous(origin, target, several)),
         }
     }
@@ -186,30 +181,58 @@ fn ambiguous_function(several: &[&Function]) -> RestError {
     .hint(Some(hint.to_owned()))
 }
 
-/// Whether a relationship is what a client means: the table's name, the key's, or the column's.
+/// Whether a relationship is what a client means: by the table's name, the key's or a column's. A table's key on
+/// itself is two relationships: by the table's name its rows below are meant, by the column's the one above.
+///
+/// # Source
+/// <https://docs.postgrest.org/en/v13/references/api/resource_embedding.html#foreign-key-joins-on-multiple-foreign-key-relationships>
 fn matches(one: &Relation, target: &str, hint: Option<&str>) -> bool {
-    let single = |place: fn(&(String, String)) -> &String, name: &str| match one.columns.as_slice() {
-        [pair] => place(pair) == name,
-        _ => false,
-    };
-    let by_own_column = |name: &str| one.cardinality.is_to_one() && single(|pair| &pair.0, name);
-    let by_their_column = |name: &str| {
-        matches!(one.cardinality, Cardinality::OneToMany | Cardinality::OneToOne)
-            && single(|pair| &pair.1, name)
-    };
+    if one.foreign == one.table {
+        return match (hint, one.cardinality) {
+            (None, Cardinality::OneToMany) => target == one.foreign,
+            (None, Cardinality::ManyToOne) => own_column(one) == Some(target),
+            (Some(hint), Cardinality::OneToMany) => target == one.foreign && their_column(one) == Some(hint),
+            _ => false,
+        };
+    }
+    by_any_name(one, target, hint)
+}
+
+fn is_odd_self(one: &Relation, target: &str, hint: Option<&str>) -> bool {
+    let odd = matches!(one.cardinality, Cardinality::ManyToMany | Cardinality::OneToOne);
+    one.foreign == one.table && odd && by_any_name(one, target, hint)
+}
+
+fn by_any_name(one: &Relation, target: &str, hint: Option<&str>) -> bool {
+    let by_constraint = |name: &str| one.junction.is_none() && one.constraint == name;
     match hint {
         None => {
             target == one.foreign
-                || (!one.foreign_is_view && one.junction.is_none() && target == one.constraint)
-                || (!one.foreign_is_view && by_own_column(target))
+                || (!one.foreign_is_view && (by_constraint(target) || own_column(one) == Some(target)))
         }
         Some(hint) => {
-            let by_hint = one.constraint == hint
-                || by_own_column(hint)
-                || by_their_column(hint)
+            let by_hint = by_constraint(hint)
+                || own_column(one) == Some(hint)
+                || their_column(one) == Some(hint)
                 || one.junction.as_ref().is_some_and(|junction| junction.table == hint);
             target == one.foreign && by_hint
         }
+    }
+}
+
+/// The one column here of a key of one column.
+fn own_column(one: &Relation) -> Option<&str> {
+    match one.columns.as_slice() {
+        [(here, _)] => Some(here),
+        _ => None,
+    }
+}
+
+/// The one column there.
+fn their_column(one: &Relation) -> Option<&str> {
+    match one.columns.as_slice() {
+        [(_, there)] => Some(there),
+        _ => None,
     }
 }
 

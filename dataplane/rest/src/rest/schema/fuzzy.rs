@@ -1,25 +1,8 @@
 //! The name that was probably meant, for hints.
 
-/// Names that share two letters in a row at least, the best first, each with how alike it is (0 to 1).
-fn ranked<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Vec<(f64, &'a str)> {
-    let normal = wanted.to_lowercase();
-    let grams = pairs(&normal);
-    let mut found: Vec<(f64, &str)> = names
-        .filter(|name| pairs(&name.to_lowercase()).iter().any(|pair| grams.contains(pair)))
-        .map(|name| {
-            let own: Vec<char> = name.to_lowercase().chars().collect();
-            let other: Vec<char> = normal.chars().collect();
-            let longest = own.len().max(other.len()).max(1);
-            #[expect(clippy::cast_precision_loss, reason = "names are short")]
-            let alike = 1.0 - distance(&own, &other) as f64 / longest as f64;
-            (alike, name)
-        })
-        .filter(|(alike, _)| *alike >= MIN_ALIKE)
-        .collect();
-    found.sort_by(|a, b| b.0.total_cmp(&a.0));
-    found
-}
-
+/// Letters that names must have in common in a row: three, and if no name has that, two.
+const GRAMS: [usize; 2] = [3, 2];
+/// How alike a name must be (0 to 1).
 const MIN_ALIKE: f64 = 0.33;
 
 /// The most alike of `names`.
@@ -27,18 +10,52 @@ pub(super) fn closest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) ->
     ranked(names, wanted).first().map(|(_, name)| *name)
 }
 
-/// The same, but not the very name.
+/// The same, but nothing when the very name is among them.
 pub(super) fn closest_other<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&'a str> {
     ranked(names, wanted).into_iter().find(|(alike, _)| *alike < 1.0).map(|(_, name)| name)
 }
 
-fn pairs(text: &str) -> Vec<(char, char)> {
-    let padded: Vec<char> =
-        format!("-{text}-").chars().filter(|c| c.is_alphanumeric() || "-,".contains(*c)).collect();
-    padded.windows(2).map(|pair| (pair[0], pair[1])).collect()
+/// The alike names, the best first, each with how alike it is.
+fn ranked<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Vec<(f64, &'a str)> {
+    let names: Vec<(&str, String)> = names.map(|name| (name, name.to_lowercase())).collect();
+    let normal = wanted.to_lowercase();
+    if let Some((name, _)) = names.iter().find(|(_, own)| *own == normal) {
+        return vec![(1.0, name)];
+    }
+    for size in GRAMS {
+        let wanted = grams(&normal, size);
+        let shares = |own: &str| grams(own, size).iter().any(|gram| wanted.contains(gram));
+        let near = names.iter().filter(|(_, own)| shares(own));
+        let mut found: Vec<(f64, &str)> = near
+            .map(|(name, own)| (alike(own, &normal), *name))
+            .filter(|(alike, _)| *alike >= MIN_ALIKE)
+            .collect();
+        if !found.is_empty() {
+            found.sort_by(|a, b| b.0.total_cmp(&a.0));
+            return found;
+        }
+    }
+    Vec::new()
 }
 
-/// How many letters must be changed, added or dropped.
+fn grams(text: &str, size: usize) -> Vec<Vec<char>> {
+    let inner = text.chars().filter(|c| c.is_alphanumeric() || " ,".contains(*c));
+    let mut padded: Vec<char> = std::iter::once('-').chain(inner).chain(['-']).collect();
+    while padded.len() < size {
+        padded.push('-');
+    }
+    padded.windows(size).map(<[char]>::to_vec).collect()
+}
+
+/// One less the share of letters that must be changed, added or dropped.
+fn alike(a: &str, b: &str) -> f64 {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let longest = a.len().max(b.len()).max(1);
+    #[expect(clippy::cast_precision_loss, reason = "names are short")]
+    let share = distance(&a, &b) as f64 / longest as f64;
+    1.0 - share
+}
+
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
@@ -63,6 +80,11 @@ mod tests {
         assert_eq!(closest(names(), "testt"), Some("test"));
         assert_eq!(closest(names(), "other"), Some("another"));
         assert_eq!(closest(names(), "noclosealternative"), None);
-        assert_eq!(closest_other(["roles", "role"].into_iter(), "role"), Some("roles"));
+        assert_eq!(closest_other(["roles", "role"].into_iter(), "role"), None);
+        assert_eq!(closest_other(["roles", "actors"].into_iter(), "role"), Some("roles"));
+        let lists = || ["(name, param, val)", "(attr, id)"].into_iter();
+        assert_eq!(closest(lists(), "(nam, pqaram, vall)"), Some("(name, param, val)"));
+        assert_eq!(closest(lists(), "(id)"), Some("(attr, id)"));
+        assert_eq!(closest(lists(), "(noclosealternative)"), None);
     }
 }

@@ -114,7 +114,9 @@ pub(in crate::rest) fn read(
     for row in list(&value["functions"]) {
         let (function, computed) = function(row, &names);
         schema.relations_add(computed);
-        schema.functions.entry(function.name.clone()).or_default().push(function);
+        if is_callable(&function) {
+            schema.functions.entry(function.name.clone()).or_default().push(function);
+        }
     }
     for overloads in schema.functions.values_mut() {
         // In the order in which they are told when a call fits several.
@@ -202,6 +204,16 @@ fn function(row: &Value, names: &BTreeMap<i64, String>) -> (Function, Option<sup
     };
     let description = row["about"].as_str().map(str::to_owned);
     (Function { name, description, arguments, returns, set, volatility }, computed)
+}
+
+/// Arguments are given by name, or one without a name is the whole body; its type says how that is read.
+fn is_callable(function: &Function) -> bool {
+    let mut unnamed = function.arguments.iter().filter(|argument| argument.name.is_empty());
+    match (unnamed.next(), unnamed.next()) {
+        (None, _) => true,
+        (Some(one), None) => matches!(one.kind.as_str(), "bytea" | "json" | "jsonb" | "text" | "xml"),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 fn list(value: &Value) -> &[Value] {

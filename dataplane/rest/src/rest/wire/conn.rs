@@ -18,6 +18,7 @@ use crate::rest::error::PgError;
 
 /// The server may send a gigabyte in one message; only its head is read of one that is larger than this.
 const MESSAGE_BYTES_MAX: i32 = 16 << 20;
+const PLAN_BYTES_MAX: usize = 16 << 20;
 /// Statements that stay prepared on one connection.
 const PREPARED_MAX: usize = 200;
 const READ_BYTES: usize = 16 << 10;
@@ -52,7 +53,7 @@ pub(in crate::rest) struct Step<'a> {
     pub keep: bool,
 }
 
-/// First rows of the steps.
+/// First rows of the steps. Of a plan, which comes line by line, the lines are one value.
 #[derive(Debug, Default)]
 pub(in crate::rest) struct Ran {
     pub rows: Vec<Option<Vec<Option<String>>>>,
@@ -183,7 +184,12 @@ impl Conn {
         let (mut at, mut error) = (0, None);
         let mut unparsed = fresh.iter().enumerate().filter(|(_, name)| name.is_some());
         loop {
-            match self.message().await? {
+            let message = match self.message().await {
+                // If the server said why it hung up, that is what matters.
+                Err(WireError::Broken(e)) => return Err(error.unwrap_or(WireError::Broken(e))),
+                message => message?,
+            };
+            match message {
                 Message::ParseComplete => {
                     if let Some((index, Some(name))) = unparsed.next()
                         && steps[index].keep
@@ -191,11 +197,11 @@ impl Conn {
                         self.prepared.insert(steps[index].key.to_owned(), name.clone());
                     }
                 }
-                Message::DataRow(body) => {
-                    if let Some(row) = rows.get_mut(at).filter(|row| row.is_none()) {
-                        *row = Some(values(&body)?);
-                    }
-                }
+                Message::DataRow(body) => match rows.get_mut(at) {
+                    Some(row @ None) => *row = Some(values(&body)?),
+                    Some(Some(row)) if is_plan(steps, at) => append(row, values(&body)?)?,
+                    _ => {}
+                },
                 Message::CommandComplete(_) | Message::EmptyQueryResponse => at += 1,
                 Message::ErrorResponse(body) => error = error.or(Some(refused(&body, at))),
                 Message::ReadyForQuery(_) => {
@@ -251,6 +257,22 @@ impl Conn {
     }
 }
 
+fn is_plan(steps: &[Step<'_>], at: usize) -> bool {
+    steps.get(at).is_some_and(|step| step.text.starts_with("EXPLAIN"))
+}
+
+/// Another line of the first value.
+fn append(row: &mut [Option<String>], line: Vec<Option<String>>) -> Result<(), WireError> {
+    if let (Some(Some(text)), Some(Some(line))) = (row.first_mut(), line.into_iter().next()) {
+        if text.len() + line.len() > PLAN_BYTES_MAX {
+            return Err(WireError::TooLarge);
+        }
+        text.push('\n');
+        text.push_str(&line);
+    }
+    Ok(())
+}
+
 fn values(body: &DataRowBody) -> Result<Vec<Option<String>>, WireError> {
     let text = |range: Option<std::ops::Range<usize>>| {
         Ok(range.map(|range| String::from_utf8_lossy(&body.buffer()[range]).into_owned()))
@@ -264,6 +286,7 @@ fn refused(body: &ErrorResponseBody, step: usize) -> WireError {
     while let Ok(Some(field)) = fields.next() {
         let text = String::from_utf8_lossy(field.value_bytes()).into_owned();
         match field.type_() {
+            b'V' => error.fatal = text != "ERROR",
             b'C' => error.sqlstate = text,
             b'M' => error.message = text,
             b'D' => error.detail = Some(text),

@@ -9,4 +9,4 @@ mod conn;
 mod pool;
 
 pub(super) use conn::{Conn, Ran, Step, WireError};
-pub(super) use pool::{Lease, Pools};
+pub(super) use pool::{CONNECTIONS_MAX, Lease, Pools};

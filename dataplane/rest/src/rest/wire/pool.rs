@@ -2,6 +2,7 @@
 //! up when all together are too many.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,17 @@ use super::conn::{Conn, WireError};
 use crate::rest::error::Failure;
 
 /// Connections of this process over all cells, idle ones included.
-const CONNECTIONS_MAX: usize = 120;
+pub(in crate::rest) const CONNECTIONS_MAX: usize = 120;
 const WAIT: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(10);
 /// A connection that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(5);
+/// A login may not open more.
+const TOO_MANY: &str = "53300";
+/// How long, and how often, ends of backends are waited for.
+const ENDING: Duration = Duration::from_millis(50);
+const ENDING_TRIES: usize = 40;
 
 /// Settings of every session; those of a request come on top.
 const OPTIONS: [(&str, &str); 4] = [
@@ -47,6 +53,8 @@ pub(in crate::rest) struct Pools {
 struct Inner {
     cells: Cells,
     all: Arc<Semaphore>,
+    /// Requests that wait for a place. As long as there are any, no connection is kept idle.
+    waiting: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -73,10 +81,10 @@ pub(in crate::rest) struct Lease {
 }
 
 impl Pools {
-    pub fn new(cells: Cells) -> Self {
+    pub fn new(cells: Cells, connections_max: usize) -> Self {
         let state = State { gates: HashMap::new(), idle: HashMap::new(), swept: Instant::now() };
-        let all = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Self { inner: Arc::new(Inner { cells, all, state: Mutex::new(state) }) }
+        let (all, waiting) = (Arc::new(Semaphore::new(connections_max)), AtomicUsize::new(0));
+        Self { inner: Arc::new(Inner { cells, all, waiting, state: Mutex::new(state) }) }
     }
 
     pub fn cells(&self) -> &Cells {
@@ -125,6 +133,7 @@ impl Pools {
         if let Ok(place) = self.inner.all.clone().try_acquire_owned() {
             return Ok(place);
         }
+        let _waiting = Waiting::start(&self.inner.waiting);
         drop(self.oldest());
         let place = tokio::time::timeout(WAIT, self.inner.all.clone().acquire_owned()).await;
         place.ok().and_then(Result::ok).ok_or_else(Failure::busy)
@@ -143,7 +152,16 @@ impl Pools {
     }
 
     async fn open(&self, slot: &Slot, login: Login) -> Result<Conn, Failure> {
-        match self.try_open(slot, login).await {
+        let mut opened = self.try_open(slot, login).await;
+        for _ in 0..ENDING_TRIES {
+            // Connections that were given up count until their backends have ended.
+            if !matches!(&opened, Err(WireError::Refused { error, .. }) if error.sqlstate == TOO_MANY) {
+                break;
+            }
+            tokio::time::sleep(ENDING).await;
+            opened = self.try_open(slot, login).await;
+        }
+        match opened {
             // A tenant may change the password of the login that its SQL runs as.
             Err(WireError::Refused { error, .. }) if matches!(error.sqlstate.as_str(), "28P01" | "28000") => {
                 self.inner.cells.login_reset(slot, login).await.map_err(|e| {
@@ -192,16 +210,35 @@ impl Pools {
 }
 
 impl Lease {
-    /// Keeps the connection for the next request.
+    /// Keeps the connection for the next request, unless somebody waits for its place.
     pub fn give_back(self) {
         let Self { conn, key, place, pools, _turn } = self;
+        if pools.inner.waiting.load(Ordering::SeqCst) > 0 {
+            return;
+        }
         pools.keep(key, Idle { conn, since: Instant::now(), _place: place });
+    }
+}
+
+/// Counts itself for as long as it lives, also when its request is given up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn start(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 fn told(error: WireError) -> Failure {
     match error {
-        WireError::Refused { error, .. } if error.sqlstate == "53300" => Failure::busy(),
+        WireError::Refused { error, .. } if error.sqlstate == TOO_MANY => Failure::busy(),
         error => {
             tracing::warn!(?error, "connect to a tenant database");
             Failure::unavailable()
