@@ -185,7 +185,7 @@ fn ambiguous_function(several: &[&Function]) -> RestError {
 /// itself is two relationships: by the table's name its rows below are meant, by the column's the one above.
 ///
 /// # Source
-/// <https://docs.postgrest.org/en/v13/references/api/resource_embedding.html#foreign-key-joins-on-multiple-foreign-key-relationships>
+/// <https://docs.postgrest.org/en/v13/references/api/resource_embedding.html>
 fn matches(one: &Relation, target: &str, hint: Option<&str>) -> bool {
     if one.foreign == one.table {
         return match (hint, one.cardinality) {
