@@ -122,7 +122,9 @@ async fn what_a_function_leaves_on_its_connection_harms_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_trigger_leaves_on_its_connection_harms_nobody() {
     let t = Tables::holding(TABLES).await;
-    for text in LEAVINGS {
+    // With these a project's own trigger makes its connections hang up on it, whenever they like.
+    let hangs_up = |text: &&str| text.contains("transaction_timeout") || text.contains("idle_session");
+    for text in LEAVINGS.into_iter().filter(|text| !hangs_up(text)) {
         poison(&t, "/log", text).await;
         let visits = (0..2 * CONNECTIONS).map(|_| finds(&t, text, false));
         futures::future::join_all(visits).await;
