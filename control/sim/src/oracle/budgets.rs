@@ -24,7 +24,7 @@ impl Budgets {
             let seen = self.0.entry(budget.id).or_insert(Seen { last_before, limit_micros: limit });
             for (day, spent) in &budget.spent {
                 let of_day = |bought: &&Bought| {
-                    bought.from_balance()
+                    bought.is_from_balance()
                         && bought.account_id == budget.account_id
                         && bought.id > seen.last_before
                         && bought.created_at.date_naive() == *day

@@ -213,7 +213,7 @@ impl LeaseRow {
 
 impl Bought {
     /// Whether the balance paid for it because somebody asked.
-    pub fn from_balance(&self) -> bool {
+    pub fn is_from_balance(&self) -> bool {
         let key = self.request_key.as_deref();
         self.action != "revoke" && key.is_some_and(|key| !key.starts_with("card:"))
     }
