@@ -31,8 +31,6 @@ use crate::{Deps, card_balance, lease};
 /// Events that one tick takes, and checkouts that it posts.
 const ROWS_MAX: i64 = 500;
 const POST_WITHIN: Duration = Duration::from_secs(20);
-/// Accounts that are posted to at once.
-const POSTS_AT_ONCE: usize = 8;
 /// How long Stripe keeps events.
 const KEPT_DAYS: i64 = 30;
 /// Read again each time: an event may show up later than the time it carries.
@@ -45,23 +43,25 @@ const LATE_MINUTES: i64 = 10;
 /// # Errors
 /// What the store says; whatever is left is the next tick's.
 pub async fn sweep(deps: &Arc<Deps>) -> Result<(), ActorError> {
+    let mut at_once = 1;
     if let Some(cards) = &deps.cards {
+        at_once = cards.posts_at_once;
         for id in events_pending(&deps.store, ROWS_MAX).await? {
             record(deps, cards, &id).await?;
         }
     }
-    post(deps).await
+    post(deps, at_once).await
 }
 
 /// Asks the owners of all accounts with facts that the books do not have.
-async fn post(deps: &Arc<Deps>) -> Result<(), ActorError> {
+async fn post(deps: &Arc<Deps>, at_once: usize) -> Result<(), ActorError> {
     use futures::StreamExt;
     let due = checkouts_to_post(&deps.store, ROWS_MAX).await?;
     let asked = due.into_iter().map(|(account, checkout)| async move {
         let request = lease::Request::Card { checkout };
         deps.actors().lease.call(account, request, POST_WITHIN).await
     });
-    let outcomes: Vec<_> = futures::stream::iter(asked).buffer_unordered(POSTS_AT_ONCE).collect().await;
+    let outcomes: Vec<_> = futures::stream::iter(asked).buffer_unordered(at_once).collect().await;
     outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))
 }
 
@@ -221,5 +221,9 @@ pub async fn reconcile(deps: &Arc<Deps>) -> Result<(), ActorError> {
         tracing::warn!(missed, "webhooks of Stripe were missed and are made good");
     }
     cursor_move(&deps.store, now).await?;
+    // What was just read is no difference: after a server was away, this look is the first to hear of it.
+    if let Err(e) = sweep(deps).await {
+        tracing::debug!(error = &e as &dyn std::error::Error, "facts about cards wait for the next sweep");
+    }
     card_balance::compare(deps, cards, now).await
 }

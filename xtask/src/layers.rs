@@ -25,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plane", &["actors", "dataplane/*", "billing", "chain", "store", "types"]),
     ("api", &["plane", "dataplane/*", "types"]),
     // It stands where `server` stands, with everything outside injected.
-    ("sim", &["plane", "actors", "dataplane/*", "billing", "chain", "store", "types"]),
+    ("sim", &["plane", "actors", "dataplane/*", "billing", "chain", "store", "stripe_fake", "types"]),
     // docs/decisions/0001: the catalogue is data; the server makes the OpenAPI document from it.
     (
         "server",

@@ -1,5 +1,6 @@
 //! What we ask of Stripe, through `async-stripe`'s client. Answers are read leniently, as events are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use miniserde::json as mini;
@@ -11,6 +12,7 @@ use stripe_client_core::{RequestBuilder, StripeMethod};
 use types::{CheckoutId, UsdMicros};
 
 use super::event::{ACTED_ON, CENT};
+use super::wire::{Question, Wire};
 
 /// One attempt.
 const ATTEMPT_SECS_MAX: u64 = 8;
@@ -21,6 +23,7 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 const PAGE: u32 = 100;
 /// Pages of one look.
 const PAGES_MAX: usize = 1_000;
+const POSTS_AT_ONCE: usize = 8;
 
 /// How Stripe is reached.
 #[derive(Debug)]
@@ -42,12 +45,21 @@ pub struct CardsConfig {
 /// A configured Stripe account.
 #[derive(Debug)]
 pub struct Cards {
-    client: Client,
+    way: Way,
     pub webhook_secrets: Vec<SecretString>,
     pub account: Option<String>,
     pub livemode: bool,
     pub reconcile_secs: u64,
+    /// Accounts whose facts are posted at once.
+    pub posts_at_once: usize,
     pub platform: String,
+}
+
+/// How a question gets there.
+#[derive(Debug)]
+enum Way {
+    Http(Box<Client>),
+    Other(Arc<dyn Wire>),
 }
 
 /// Why Stripe did not do what was asked.
@@ -184,25 +196,48 @@ struct ChargeForm<'a> {
     metadata: Named<'a>,
 }
 
+impl CardError {
+    /// Which statuses are an answer, and what they say.
+    pub fn of_status(status: u16, message: &str) -> Self {
+        match status {
+            402 => Self::Declined(message.to_owned()),
+            // The same key is being worked on, or the same object: the answer comes later.
+            409 | 424 | 429 | 500.. => Self::Unknown(format!("{status}: {message}")),
+            _ => Self::Refused(format!("{status}: {message}")),
+        }
+    }
+}
+
 impl Cards {
     /// # Errors
     /// `Config` for a key or an address that cannot be one.
     pub fn new(config: CardsConfig) -> Result<Self, CardError> {
         let key = config.secret_key.expose_secret();
-        let livemode = ["sk_live_", "rk_live_"].iter().any(|prefix| key.starts_with(prefix));
         let mut builder = ClientBuilder::new(key).timeout(Duration::from_secs(ATTEMPT_SECS_MAX));
         if let Some(base) = &config.api_base {
             builder = builder.url(format!("{}/", base.trim_end_matches('/')));
         }
         let client = builder.build().map_err(|e| CardError::Config(e.to_string()))?;
-        Ok(Self {
-            client,
+        Ok(Self::with(Way::Http(Box::new(client)), POSTS_AT_ONCE, config))
+    }
+
+    /// The same account reached by another way, and one account after the other: the simulator's.
+    pub fn over(wire: Arc<dyn Wire>, config: CardsConfig) -> Self {
+        Self::with(Way::Other(wire), 1, config)
+    }
+
+    fn with(way: Way, posts_at_once: usize, config: CardsConfig) -> Self {
+        let key = config.secret_key.expose_secret();
+        let livemode = ["sk_live_", "rk_live_"].iter().any(|prefix| key.starts_with(prefix));
+        Self {
+            way,
             webhook_secrets: config.webhook_secrets,
             account: config.account,
             livemode,
             reconcile_secs: config.reconcile_secs,
+            posts_at_once,
             platform: config.platform,
-        })
+        }
     }
 
     /// Makes a session, at most one per quote however often it is asked within a day.
@@ -325,8 +360,12 @@ impl Cards {
     }
 
     async fn post(&self, path: &str, form: &impl Serialize, key: &str) -> Result<Value, CardError> {
+        let client = match &self.way {
+            Way::Http(client) => client,
+            Way::Other(wire) => return wire.ask(&Question::new(path, form, Some(key))?).await,
+        };
         let key = IdempotencyKey::new(key).map_err(|e| CardError::Config(e.to_string()))?;
-        self.ask(|| {
+        ask(client, || {
             let request = RequestBuilder::new(StripeMethod::Post, path).form(form);
             (request, RequestStrategy::Idempotent(key.clone()))
         })
@@ -334,45 +373,43 @@ impl Cards {
     }
 
     async fn get(&self, path: &str, query: &impl Serialize) -> Result<Value, CardError> {
-        self.ask(|| (RequestBuilder::new(StripeMethod::Get, path).query(query), RequestStrategy::Once)).await
+        let client = match &self.way {
+            Way::Http(client) => client,
+            Way::Other(wire) => return wire.ask(&Question::new(path, query, None)?).await,
+        };
+        let question = || (RequestBuilder::new(StripeMethod::Get, path).query(query), RequestStrategy::Once);
+        ask(client, question).await
     }
+}
 
-    /// Asks until there is an answer: a busy, failing or silent Stripe is asked again, which is harmless under
-    /// an idempotency key.
-    async fn ask(
-        &self,
-        question: impl Fn() -> (RequestBuilder, RequestStrategy),
-    ) -> Result<Value, CardError> {
-        let mut last = CardError::Unknown("never asked".to_owned());
-        for attempt in 0..ATTEMPTS_MAX {
-            if attempt > 0 {
-                tokio::time::sleep(BACK_OFF * 2_u32.pow(attempt - 1)).await;
-            }
-            let (request, strategy) = question();
-            let asked = request.customize::<mini::Value>().request_strategy(strategy);
-            match asked.send(&self.client).await {
-                Ok(answer) => return as_serde(&answer),
-                Err(e) => last = judge(e),
-            }
-            if !matches!(last, CardError::Unknown(_)) {
-                break;
-            }
+/// Asks until there is an answer: a busy, failing or silent Stripe is asked again, which is harmless under an
+/// idempotency key.
+async fn ask(
+    client: &Client,
+    question: impl Fn() -> (RequestBuilder, RequestStrategy),
+) -> Result<Value, CardError> {
+    let mut last = CardError::Unknown("never asked".to_owned());
+    for attempt in 0..ATTEMPTS_MAX {
+        if attempt > 0 {
+            tokio::time::sleep(BACK_OFF * 2_u32.pow(attempt - 1)).await;
         }
-        Err(last)
+        let (request, strategy) = question();
+        let asked = request.customize::<mini::Value>().request_strategy(strategy);
+        match asked.send(client).await {
+            Ok(answer) => return as_serde(&answer),
+            Err(e) => last = judge(e),
+        }
+        if !matches!(last, CardError::Unknown(_)) {
+            break;
+        }
     }
+    Err(last)
 }
 
 /// Which failures are an answer.
 fn judge(error: StripeError) -> CardError {
     match error {
-        StripeError::Stripe(told, 402) => CardError::Declined(told.message.unwrap_or_default()),
-        // The same key is being worked on, or the same object: the answer comes later.
-        StripeError::Stripe(told, status @ (409 | 424 | 429 | 500..)) => {
-            CardError::Unknown(format!("{status}: {}", told.message.unwrap_or_default()))
-        }
-        StripeError::Stripe(told, status) => {
-            CardError::Refused(format!("{status}: {}", told.message.unwrap_or_default()))
-        }
+        StripeError::Stripe(told, status) => CardError::of_status(status, &told.message.unwrap_or_default()),
         StripeError::ConfigError(why) => CardError::Config(why),
         e @ (StripeError::JSONDeserialize(_) | StripeError::ClientError(_) | StripeError::Timeout) => {
             CardError::Unknown(e.to_string())

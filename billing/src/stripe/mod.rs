@@ -6,5 +6,6 @@ pub mod balance;
 pub mod event;
 pub mod quote;
 pub mod signature;
+pub mod wire;
 
 pub use api::{CardError, Cards, CardsConfig, SavedCard, Session, SessionAsked};

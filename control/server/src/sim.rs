@@ -96,11 +96,13 @@ async fn all(simulator: &Simulator, arguments: &SimArgs) -> bool {
 
 fn line(plan: Plan, report: &Report, millis: u128) -> String {
     format!(
-        "seed {}: {} steps, trace {}, {} credited, {} bought, {} reversed, {} transfers, {} crashes, {millis} ms",
+        "seed {}: {} steps, trace {}, {} credited, {} by card, {} bought, {} reversed, {} transfers, {} crashes, \
+         {millis} ms",
         plan.seed,
         plan.steps,
         hex::encode(&report.trace[..8]),
         report.credited,
+        report.cards,
         report.purchases,
         report.reversed,
         report.transfers,

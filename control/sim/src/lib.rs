@@ -6,9 +6,9 @@
 //! step the [`oracle`] compares what changed in the books with the rules; at the end everything is given time to
 //! come to rest ([`settle`]) and the books are verified as an operator would.
 //!
-//! **Injected** are the chain's node ([`rpc`]), time, ids and secrets, the ticks of the schedule, and the delivery of
-//! messages ([`post`]), which may be late, lost or repeated. Payment, lease, lane, watcher, store and the operations
-//! in front of them are the ones that are served.
+//! **Injected** are the chain's node ([`rpc`]), Stripe ([`stripe`]), time, ids and secrets, the ticks of the
+//! schedule, and the delivery of messages ([`post`]) and webhooks, which may be late, lost or repeated. Payment, lease,
+//! lane, watcher, cards, store and the operations in front of them are the ones that are served.
 //!
 //! **Crashes.** A node can die after any answer of the database or the chain, and at every kill point ([`stage`]):
 //! what is under way unwinds, its connections close, and another node starts from Postgres.
@@ -25,6 +25,7 @@ mod post;
 mod rpc;
 mod settle;
 mod stage;
+mod stripe;
 mod trace;
 mod world;
 
@@ -58,6 +59,8 @@ pub struct Report {
     pub credited: usize,
     pub purchases: usize,
     pub reversed: usize,
+    /// Payments by card that were credited.
+    pub cards: usize,
     pub transfers: usize,
     /// Every place at which a node died.
     pub fell_at: Vec<&'static str>,

@@ -25,10 +25,27 @@ pub(crate) struct Asked {
     pub caller: Caller,
 }
 
+/// What a card is to pay for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goods {
+    Credit(i64),
+    Tier(Tier),
+    Emails,
+}
+
+/// A checkout that was asked for under a key.
+#[derive(Debug, Clone)]
+pub(crate) struct Ordered {
+    pub wallet: Wallet,
+    pub goods: Goods,
+    pub caller: Caller,
+}
+
 #[derive(Default)]
 pub(crate) struct Memory {
     pub proofs: Vec<Known>,
     pub requests: Vec<Asked>,
+    pub checkouts: Vec<Ordered>,
     /// Every name under which the balance may have been charged.
     request_keys: BTreeSet<String>,
     /// By what names the request: a proof's nonce, or a request key.

@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 
 use crate::Fault;
 use crate::node::{Node, heartbeat};
+use crate::stripe::RECONCILE_SECS;
 use crate::world::{NODES, World};
 
 /// What a node does in a round, in the order in which it helps most.
@@ -16,6 +17,11 @@ const ROUND: [&str; 4] = ["watcher", "lanes", "payments", "relay"];
 const BLOCKS: [u64; 8] = [1, 12, 25, 1, 25, 1, 25, 1];
 /// Longer than any authorisation lasts: what is not paid by then never will be.
 const EXPIRY_SECS: u64 = 320;
+/// The same for cards. The last charges what the rounds before made necessary.
+const CARD_ROUND: [&str; 5] = ["card reconciler", "cards", "recharges", "cards", "relay"];
+const CARD_ROUNDS: usize = 8;
+/// Stripe's balance is compared once it is older than half an hour.
+const COMPARED_SECS: u64 = 1_900;
 
 /// Lets everything come to rest, then verifies the books against themselves and against the chain.
 pub(crate) async fn settle(world: &mut World) -> Result<(), Fault> {
@@ -36,11 +42,9 @@ pub(crate) async fn settle(world: &mut World) -> Result<(), Fault> {
             break;
         }
     }
+    ended(&world.oracle.open())?;
+    settle_cards(world).await?;
     tick(world, 0, "sealer").await?;
-    let open = world.oracle.open();
-    if !open.is_empty() {
-        return Err(Fault(format!("never ends: {}", open.join("; "))));
-    }
     against_the_chain(world).await?;
     verify(world).await?;
     let line = format!("settled: {}", world.oracle.summary());
@@ -48,9 +52,40 @@ pub(crate) async fn settle(world: &mut World) -> Result<(), Fault> {
     Ok(())
 }
 
+fn ended(open: &[String]) -> Result<(), Fault> {
+    match open {
+        [] => Ok(()),
+        open => Err(Fault(format!("never ends: {}", open.join("; ")))),
+    }
+}
+
+/// No webhook comes any more: what none has told until now, the reconciler finds.
+async fn settle_cards(world: &mut World) -> Result<(), Fault> {
+    let called = world.oracle.called();
+    pass(world, COMPARED_SECS);
+    for _ in 0..CARD_ROUNDS {
+        for name in CARD_ROUND {
+            tick(world, 0, name).await?;
+            hints(world).await?;
+        }
+        pass(world, RECONCILE_SECS + 1);
+        if world.oracle.open_cards().is_empty() {
+            break;
+        }
+    }
+    // What the last round charged is old enough to be compared, too.
+    pass(world, COMPARED_SECS);
+    for name in &CARD_ROUND[..2] {
+        tick(world, 0, name).await?;
+    }
+    ended(&world.oracle.open_cards())?;
+    world.oracle.against_stripe(&called)
+}
+
 async fn make_friendly(world: &mut World) -> Result<(), Fault> {
     world.post.rely();
     world.chain.forgive();
+    world.stripe.model.forgive();
     for ghost in std::mem::take(&mut world.ghosts) {
         heartbeat(&world.admin, ghost, false).await?;
     }

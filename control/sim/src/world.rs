@@ -18,6 +18,7 @@ use crate::operations::Operation;
 use crate::oracle::Oracle;
 use crate::post::Post;
 use crate::stage::Stage;
+use crate::stripe::Stripe;
 use crate::trace::Trace;
 use crate::{Fault, Plan, Report};
 
@@ -41,6 +42,7 @@ pub(crate) struct World {
     pub dice: Dice,
     pub chain: Arc<FakeChain>,
     pub network: Network,
+    pub stripe: Stripe,
     /// The platform's time, and the time that the chain and the wallets share.
     pub clock: Arc<ManualClock>,
     pub wall: Arc<ManualClock>,
@@ -73,14 +75,17 @@ impl World {
         let clock = Arc::new(ManualClock::new(begins));
         let network = Network::BaseSepolia;
         let payer = |secret: u8| Payer::new([secret; 32]).map_err(|e| Fault::of("a payer", &e));
+        let wall = Arc::new(ManualClock::new(begins));
+        let entropy = Arc::new(SeededEntropy::new(dice.branch(), clock.clone()));
+        let stripe = Stripe::new((wall.clone(), entropy.clone()));
         let mut world = Self {
             url: url.to_owned(),
             admin: admin.clone(),
             chain: Arc::new(FakeChain::new(network, BEGINS_AT.unsigned_abs())),
             network,
-            entropy: Arc::new(SeededEntropy::new(dice.branch(), clock.clone())),
+            entropy,
             clock,
-            wall: Arc::new(ManualClock::new(begins)),
+            wall,
             post: Post::new(stage.clone(), dice.branch()),
             stage,
             blobs: Arc::new(blobs::S3Blobs::new("http://127.0.0.1:1", "none", "none", "none", "none")),
@@ -91,7 +96,8 @@ impl World {
             nodes: (0..NODES).map(|_| None).collect(),
             ghosts: Vec::new(),
             memory: Memory::default(),
-            oracle: Oracle::default(),
+            oracle: Oracle::new(stripe.model.clone()),
+            stripe,
             trace: Trace::new(plan.told),
             looked: false,
             dice,
@@ -234,6 +240,7 @@ impl World {
             credited: books.credited,
             purchases: books.purchases,
             reversed: books.reversed,
+            cards: books.cards,
             transfers: books.transfers,
             fell_at: self.fell_at.clone(),
         }

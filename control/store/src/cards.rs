@@ -164,7 +164,8 @@ pub async fn checkouts_to_post(
     const DURING: &str = "list checkouts to post";
     let rows = sqlx::query(
         "select account_id, id from card_checkouts
-         where facts_revision > posted_revision and account_id is not null order by updated_at limit $1",
+         where facts_revision > posted_revision and account_id is not null order by updated_at, id
+         limit $1",
     )
     .bind(limit)
     .fetch_all(store.pool())
@@ -253,16 +254,17 @@ pub(crate) async fn account_bind(
     Ok(account)
 }
 
-/// Journals that hold what an account still owes since card money was taken back: live write-offs.
+/// Journals that hold what an account still owes since card money was taken back: live write-offs, oldest first.
 ///
 /// # Errors
 /// `Db` only.
 pub async fn card_debt_links(tx: &mut Tx, account: AccountId) -> Result<Vec<Uuid>, StoreError> {
     const DURING: &str = "find card debts";
     let rows = sqlx::query(
-        "select distinct t.link from ledger_transfers t join ledger_accounts a on a.id = t.credit
+        "select t.link from ledger_transfers t join ledger_accounts a on a.id = t.credit
          where a.owner = $1 and t.source = 'write_off' and t.source_id like 'card/%'
-           and not exists (select from ledger_transfers r where r.reverses = t.id)",
+           and not exists (select from ledger_transfers r where r.reverses = t.id)
+         group by t.link order by min(t.id)",
     )
     .bind(account.0)
     .fetch_all(tx.conn())

@@ -155,7 +155,7 @@ pub async fn recharges_due(
            and not exists (select from card_checkouts d
              where d.account_id = r.account_id and d.facts_revision > d.posted_revision)
            and not exists (select from accounts o where o.id = r.account_id and o.card_debt_micros > 0)))
-         order by r.updated_at limit $2",
+         order by r.updated_at, r.account_id limit $2",
     )
     .bind(now)
     .bind(limit)

@@ -46,7 +46,8 @@ pub async fn wipe(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Everything of the books that changed since `mark`, as one JSON object of arrays; `mark` is moved on. Leases and
+/// Everything of the books that changed since `mark`, as one JSON object of arrays, and how Stripe's events and
+/// balance stand; `mark` is moved on. Leases, budgets and
 /// cursors are always all there. A row may come twice.
 ///
 /// # Errors
@@ -86,10 +87,24 @@ const CHANGES: &str = "
         amount_micros, canonical, in_suspense, ours from sightings where xmin::text::bigint >= $3
       order by block_number, log_index) s),
     'accounts', (select coalesce(json_agg(a), '[]') from (
-      select id, kind, currency, may_be_negative, posted, held from ledger_accounts
+      select id, kind, owner, currency, may_be_negative, posted, held from ledger_accounts
       where xmin::text::bigint >= $3 order by id) a),
     'resolutions', (select coalesce(json_agg(r), '[]') from (
       select sighting, amount_micros, outcome from suspense_resolutions where xmin::text::bigint >= $3) r),
+    'checkouts', (select coalesce(json_agg(c), '[]') from (
+      select 'top_' || replace(id::text, '-', '') as name, product, amount_micros, account_id, paid_at is not null
+        as paid, facts_revision > posted_revision as due, deposited, refunded_micros, disputed_micros, link
+      from card_checkouts where xmin::text::bigint >= $3 order by id) c),
+    'stripe', (select json_build_object(
+      'pending', (select count(*) from stripe_events where state = 'pending'),
+      'refused', (select json_agg(type || ': ' || reason) from stripe_events where state = 'refused'),
+      'charging', (select count(*) from email_recharges where running is not null),
+      'unmatched', (select json_agg(distinct payment_intent) from stripe_balance where not matched),
+      'alarmed', (select json_agg(distinct payment_intent) from stripe_balance where alarmed_at is not null))),
+    'budgets', (select coalesce(json_agg(b), '[]') from (
+      select b.id, b.account_id, b.limit_micros, coalesce((select json_object_agg(d.day, d.spent_micros)
+        from budget_days d where d.budget_id = b.id and d.currency = 'test_usd'), '{}') as spent
+      from budgets b order by b.id) b),
     'leases', (select coalesce(json_agg(l), '[]') from (
       select account_id, tier, started_at, ends_at from leases order by account_id) l),
     'cursors', (select coalesce(json_agg(c), '[]') from (

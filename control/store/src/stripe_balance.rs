@@ -78,6 +78,10 @@ pub async fn balance_store(
 /// Compares payments whose last line is older than `before` and answers those that differ and nobody was told
 /// of; marks them as told, and what agrees or is not ours as matched.
 ///
+/// What was heard since `before` and is not in the books yet explains a difference, so nobody is told while an event
+/// waits or a payment's facts are to be posted; what waits for longer hides nothing. Nor is anybody told of a charge
+/// that is under way: one that does not end is told of where it is made.
+///
 /// # Errors
 /// `Db` only.
 pub async fn balance_compare(
@@ -97,7 +101,9 @@ pub async fn balance_compare(
            select s.*, coalesce(c.id, s.named) as checkout,
              -- A payment that carries our name and has no quote is one that the database has lost.
              case when c.deposited then c.amount_micros - c.refunded_micros - c.disputed_micros else 0 end
-               as in_books
+               as in_books,
+             coalesce(c.facts_revision > c.posted_revision and c.updated_at >= $1, false) or exists (
+               select from email_recharges r where r.running = coalesce(c.id, s.named)) as moves
            from said s left join card_checkouts c
              on c.payment_intent = s.payment_intent or (c.payment_intent is null and c.id = s.named)
          )";
@@ -110,7 +116,8 @@ pub async fn balance_compare(
     let differ = format!(
         "{compared} update stripe_balance b set alarmed_at = $2 from compared c
          where b.payment_intent = c.payment_intent and c.at_stripe <> c.in_books and c.checkout is not null
-           and c.last < $1 and not c.told
+           and c.last < $1 and not c.told and not c.moves
+           and not exists (select from stripe_events where state = 'pending' and received_at >= $1)
          returning b.payment_intent, c.checkout, c.at_stripe, c.in_books"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(differ))

@@ -81,7 +81,7 @@ pub async fn event_store(
 pub async fn events_pending(store: &Store, limit: i64) -> Result<Vec<String>, StoreError> {
     const DURING: &str = "list events of Stripe";
     let rows =
-        sqlx::query("select id from stripe_events where state = 'pending' order by received_at limit $1")
+        sqlx::query("select id from stripe_events where state = 'pending' order by received_at, id limit $1")
             .bind(limit)
             .fetch_all(store.pool())
             .await

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod budgets;
+mod cards;
 mod common;
 mod deploys;
 mod ledger;

@@ -4,7 +4,9 @@
 //! It keeps what matters of the real one: idempotency keys (same key, same answer; other parameters, an error),
 //! events that outlive their deliveries, at-least-once webhooks, cumulative refunds, disputes with stages.
 
+mod model;
 mod pages;
+mod source;
 mod state;
 mod webhooks;
 mod wire;
@@ -13,11 +15,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
-use types::{Clock, Entropy, OsEntropy, SystemClock};
+use types::{Clock, OsEntropy, SystemClock};
 
+use source::Source;
 use state::State;
+
+pub use model::{Paid, StripeModel};
 
 /// How the fake is started.
 #[derive(Debug, Clone)]
@@ -72,8 +77,9 @@ impl StripeFake {
     pub async fn start(config: FakeConfig) -> std::io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
+        let source = Source { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { webhook_url: config.webhook_url, ..State::default() }),
+            state: Mutex::new(State { webhook_url: config.webhook_url, ..State::new(source) }),
             http: reqwest::Client::builder().no_proxy().build().map_err(std::io::Error::other)?,
             secret: config.webhook_secret,
             base: format!("http://{address}"),
@@ -128,13 +134,19 @@ impl StripeFake {
 
     /// Refunds cents of a session's payment.
     pub fn refund(&self, session: &str, cents: i64) {
-        webhooks::send(&self.shared, |state| state.refund(session, cents));
+        webhooks::send(&self.shared, |state| {
+            let intent = state.intent_of(session)?;
+            state.refund(&intent, cents)
+        });
     }
 
     /// The cardholder disputes cents of a session's payment; the dispute's id.
     pub fn dispute(&self, session: &str, cents: i64) -> String {
-        let id = name("dp");
-        webhooks::send(&self.shared, |state| state.dispute(&id, session, cents));
+        let id = self.shared.state().source.name("dp");
+        webhooks::send(&self.shared, |state| {
+            let intent = state.intent_of(session)?;
+            state.dispute(&id, &intent, cents)
+        });
         id
     }
 
@@ -197,18 +209,4 @@ pub enum Settled {
 pub enum Declined {
     Yes,
     No,
-}
-
-/// A name such as Stripe gives, with a prefix.
-pub(crate) fn name(prefix: &str) -> String {
-    format!("{prefix}_fake_{}", hex::encode(&OsEntropy.secret()[..12]))
-}
-
-/// The envelope of an event.
-pub(crate) fn event(kind: &str, object: Value) -> Value {
-    json!({
-        "id": name("evt"), "object": "event", "api_version": "2026-01-28.clover", "livemode": false,
-        "created": SystemClock.now().timestamp(), "type": kind, "data": { "object": object },
-        "pending_webhooks": 1, "request": { "id": null, "idempotency_key": null },
-    })
 }

@@ -52,7 +52,8 @@ async fn act(
         "failed" => state.settle(&id, Settled::Failed),
         "refund" => {
             let cents = state.sessions.get(&id).map_or(0, |session| session.cents);
-            state.refund(&id, cents)
+            let intent = state.intent_of(&id)?;
+            state.refund(&intent, cents)
         }
         _ => state.complete(&id, "paid"),
     });

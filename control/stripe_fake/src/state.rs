@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde_json::{Value, json};
-use types::{Clock, SystemClock};
 
-use crate::{Fault, Settled, event, name};
+use crate::source::Source;
+use crate::{Fault, Settled};
 
-#[derive(Default)]
 pub(crate) struct State {
+    pub source: Source,
     pub webhook_url: Option<String>,
     pub sessions: BTreeMap<String, Session>,
     pub intents: BTreeMap<String, Intent>,
@@ -92,6 +92,28 @@ impl Intent {
 }
 
 impl State {
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            webhook_url: None,
+            sessions: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            disputes: BTreeMap::new(),
+            events: Vec::new(),
+            balance: Vec::new(),
+            keys: HashMap::new(),
+            faults: VecDeque::new(),
+            held: None,
+            unlisted: false,
+            decline: false,
+        }
+    }
+
+    /// The payment of a session.
+    pub fn intent_of(&self, session: &str) -> Option<String> {
+        self.sessions.get(session)?.intent.clone()
+    }
+
     /// Remembers an event; its text is what goes out.
     pub fn emit(&mut self, event: Value) -> Option<String> {
         let text = event.to_string();
@@ -102,24 +124,25 @@ impl State {
     /// Money moved on our balance at Stripe.
     pub fn moved(&mut self, kind: &str, cents: i64, source: Value) {
         self.balance.push(json!({
-            "id": name("txn"), "object": "balance_transaction", "type": kind, "amount": cents, "fee": 0,
-            "net": cents, "currency": "usd", "created": SystemClock.now().timestamp(), "source": source,
+            "id": self.source.name("txn"), "object": "balance_transaction", "type": kind, "amount": cents,
+            "fee": 0, "net": cents, "currency": "usd", "created": self.source.now(), "source": source,
             "status": "available",
         }));
     }
 
     /// The customer went through with it. Nothing happens the second time.
     pub fn complete(&mut self, session: &str, payment_status: &'static str) -> Option<String> {
+        let source = self.source.clone();
         let session = self.sessions.get_mut(session).filter(|s| s.status == "open")?;
-        let customer = session.saves_card.then(|| name("cus"));
+        let customer = session.saves_card.then(|| source.name("cus"));
         let intent = Intent {
-            id: name("pi"),
-            charge: name("ch"),
+            id: source.name("pi"),
+            charge: source.name("ch"),
             cents: session.cents,
             refunded: 0,
             status: if payment_status == "paid" { "succeeded" } else { "processing" },
             customer: customer.clone(),
-            payment_method: name("pm"),
+            payment_method: source.name("pm"),
             metadata: session.metadata.clone(),
         };
         (session.status, session.payment_status) = ("complete", payment_status);
@@ -130,12 +153,24 @@ impl State {
         if payment_status == "paid" {
             self.moved("charge", cents, charge);
         }
-        self.emit(event("checkout.session.completed", shown))
+        self.emit(source.event("checkout.session.completed", shown))
+    }
+
+    /// The customer let the page end. Nothing happens to one that was completed.
+    pub fn expire(&mut self, session: &str) -> Option<String> {
+        let session = self.sessions.get_mut(session).filter(|s| s.status == "open")?;
+        session.status = "expired";
+        let shown = session.shown();
+        let event = self.source.event("checkout.session.expired", shown);
+        self.emit(event)
     }
 
     pub fn settle(&mut self, session: &str, settled: Settled) -> Option<String> {
         let session = self.sessions.get_mut(session).filter(|s| s.payment_status == "unpaid")?;
         let intent = self.intents.get_mut(session.intent.as_deref()?)?;
+        if intent.status != "processing" {
+            return None;
+        }
         let kind = match settled {
             Settled::Paid => {
                 (session.payment_status, intent.status) = ("paid", "succeeded");
@@ -150,33 +185,34 @@ impl State {
         if settled == Settled::Paid {
             self.moved("payment", cents, charge);
         }
-        self.emit(event(kind, shown))
+        let event = self.source.event(kind, shown);
+        self.emit(event)
     }
 
-    pub fn refund(&mut self, session: &str, cents: i64) -> Option<String> {
-        let intent = self.sessions.get(session)?.intent.clone()?;
-        let intent = self.intents.get_mut(&intent).filter(|i| i.status == "succeeded")?;
+    pub fn refund(&mut self, intent: &str, cents: i64) -> Option<String> {
+        let names = self.source.clone();
+        let intent = self.intents.get_mut(intent).filter(|i| i.status == "succeeded")?;
         // Told is what a test likes; moved is what there is.
         let there = cents.min(intent.cents - intent.refunded).max(0);
         intent.refunded += cents;
         let shown = intent.charge();
-        let source = json!({ "id": name("re"), "object": "refund", "amount": there, "charge": intent.charge,
+        let source = json!({ "id": names.name("re"), "object": "refund", "amount": there, "charge": intent.charge,
             "payment_intent": intent.id, "metadata": {} });
         self.moved("refund", -there, source);
-        self.emit(event("charge.refunded", shown))
+        self.emit(names.event("charge.refunded", shown))
     }
 
-    pub fn dispute(&mut self, id: &str, session: &str, cents: i64) -> Option<String> {
-        let intent = self.sessions.get(session)?.intent.clone()?;
-        let intent = self.intents.get(&intent)?;
+    pub fn dispute(&mut self, id: &str, intent: &str, cents: i64) -> Option<String> {
+        let intent = self.intents.get(intent)?;
         let dispute = json!({
             "id": id, "object": "dispute", "amount": cents, "charge": intent.charge, "currency": "usd",
             "livemode": false, "payment_intent": intent.id, "reason": "fraudulent",
-            "status": "needs_response", "created": SystemClock.now().timestamp(),
+            "status": "needs_response", "created": self.source.now(),
         });
         self.disputes.insert(id.to_owned(), dispute.clone());
         self.moved("adjustment", -cents, dispute.clone());
-        self.emit(event("charge.dispute.created", dispute))
+        let event = self.source.event("charge.dispute.created", dispute);
+        self.emit(event)
     }
 
     pub fn dispute_update(&mut self, id: &str, status: &str) -> Option<String> {
@@ -187,6 +223,35 @@ impl State {
         if status == "won" {
             self.moved("adjustment", shown["amount"].as_i64().unwrap_or_default(), shown.clone());
         }
-        self.emit(event(if closed { "charge.dispute.closed" } else { "charge.dispute.updated" }, shown))
+        let kind = if closed { "charge.dispute.closed" } else { "charge.dispute.updated" };
+        let event = self.source.event(kind, shown);
+        self.emit(event)
     }
+
+    /// A change under an idempotency key: the first answer is everybody's.
+    pub fn once(
+        &mut self,
+        key: Option<&str>,
+        asked: String,
+        act: impl FnOnce(&mut Self) -> Answer,
+    ) -> Answer {
+        match key.and_then(|key| self.keys.get(key).cloned()) {
+            Some((same, status, body)) if same == asked => (status, body),
+            Some(_) => refuse(400, "idempotency_error", "this key was used with other parameters"),
+            None => {
+                let answer = act(self);
+                if let Some(key) = key {
+                    self.keys.insert(key.to_owned(), (asked, answer.0, answer.1.clone()));
+                }
+                answer
+            }
+        }
+    }
+}
+
+/// Status and body.
+pub(crate) type Answer = (u16, Value);
+
+pub(crate) fn refuse(status: u16, kind: &str, message: &str) -> Answer {
+    (status, json!({ "error": { "type": kind, "message": message } }))
 }

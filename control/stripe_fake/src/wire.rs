@@ -9,13 +9,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
 use serde_json::{Value, json};
-use types::{Clock, SystemClock};
 
-use crate::state::{Intent, Session, State};
-use crate::{Fault, Shared, name};
+use crate::state::{Answer, Intent, Session, State, refuse};
+use crate::{Fault, Shared};
 
-type Pairs = HashMap<String, String>;
-type Answer = (u16, Value);
+pub(crate) type Pairs = HashMap<String, String>;
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -66,14 +64,16 @@ async fn list_events(
     headers: HeaderMap,
     Query(query): Query<Pairs>,
 ) -> Response {
-    read(&shared, &headers, |state| {
-        let kinds: Vec<&String> =
-            query.iter().filter(|(name, _)| name.starts_with("types[")).map(|(_, kind)| kind).collect();
-        let wanted = |event: &Value| {
-            !state.unlisted && (kinds.is_empty() || kinds.iter().any(|kind| event["type"] == kind.as_str()))
-        };
-        page("/v1/events", &state.events, &query, wanted)
-    })
+    read(&shared, &headers, |state| events(state, &query))
+}
+
+pub(crate) fn events(state: &State, query: &Pairs) -> Answer {
+    let kinds: Vec<&String> =
+        query.iter().filter(|(name, _)| name.starts_with("types[")).map(|(_, kind)| kind).collect();
+    let wanted = |event: &Value| {
+        !state.unlisted && (kinds.is_empty() || kinds.iter().any(|kind| event["type"] == kind.as_str()))
+    };
+    page("/v1/events", &state.events, query, wanted)
 }
 
 async fn list_balance(
@@ -81,14 +81,16 @@ async fn list_balance(
     headers: HeaderMap,
     Query(query): Query<Pairs>,
 ) -> Response {
+    read(&shared, &headers, |state| balance(state, &query))
+}
+
+pub(crate) fn balance(state: &State, query: &Pairs) -> Answer {
     let expanded = query.iter().any(|(name, what)| name.starts_with("expand[") && what == "data.source");
-    read(&shared, &headers, |state| {
-        let (status, mut list) = page("/v1/balance_transactions", &state.balance, &query, |_| true);
-        for transaction in list["data"].as_array_mut().into_iter().flatten().filter(|_| !expanded) {
-            transaction["source"] = transaction["source"]["id"].take();
-        }
-        (status, list)
-    })
+    let (status, mut list) = page("/v1/balance_transactions", &state.balance, query, |_| true);
+    for transaction in list["data"].as_array_mut().into_iter().flatten().filter(|_| !expanded) {
+        transaction["source"] = transaction["source"]["id"].take();
+    }
+    (status, list)
 }
 
 fn page(url: &str, all: &[Value], query: &Pairs, wanted: impl Fn(&Value) -> bool) -> Answer {
@@ -108,7 +110,7 @@ fn page(url: &str, all: &[Value], query: &Pairs, wanted: impl Fn(&Value) -> bool
     (200, json!({ "object": "list", "url": url, "has_more": more, "data": found }))
 }
 
-fn session(state: &mut State, base: &str, form: &Pairs) -> Answer {
+pub(crate) fn session(state: &mut State, base: &str, form: &Pairs) -> Answer {
     let text = |name: &str| form.get(name).cloned().unwrap_or_default();
     let cents = text("line_items[0][price_data][unit_amount]").parse::<i64>().ok();
     let currency = text("line_items[0][price_data][currency]");
@@ -118,7 +120,7 @@ fn session(state: &mut State, base: &str, form: &Pairs) -> Answer {
     if cents < 50 {
         return refuse(400, "invalid_request_error", "the amount is below the minimum of $0.50");
     }
-    let id = name("cs_test");
+    let id = state.source.name("cs_test");
     let session = Session {
         url: format!("{base}/pay/{id}"),
         id: id.clone(),
@@ -135,7 +137,7 @@ fn session(state: &mut State, base: &str, form: &Pairs) -> Answer {
         saves_card: text("payment_intent_data[setup_future_usage]") == "off_session",
         kept: kept(form, "metadata"),
         metadata: kept(form, "payment_intent_data[metadata]"),
-        created: SystemClock.now().timestamp(),
+        created: state.source.now(),
     };
     let shown = session.shown();
     state.sessions.insert(id, session);
@@ -143,7 +145,7 @@ fn session(state: &mut State, base: &str, form: &Pairs) -> Answer {
 }
 
 /// A charge of a saved card.
-fn intent(state: &mut State, form: &Pairs) -> Answer {
+pub(crate) fn intent(state: &mut State, form: &Pairs) -> Answer {
     let text = |name: &str| form.get(name).cloned().unwrap_or_default();
     let card = text("payment_method");
     let known = state
@@ -157,8 +159,8 @@ fn intent(state: &mut State, form: &Pairs) -> Answer {
         return refuse(402, "card_error", "Your card was declined.");
     }
     let intent = Intent {
-        id: name("pi"),
-        charge: name("ch"),
+        id: state.source.name("pi"),
+        charge: state.source.name("ch"),
         cents,
         refunded: 0,
         status: "succeeded",
@@ -182,12 +184,8 @@ fn kept(form: &Pairs, within: &str) -> Value {
         .into()
 }
 
-fn found(object: Option<Value>) -> Answer {
+pub(crate) fn found(object: Option<Value>) -> Answer {
     object.map_or_else(|| refuse(404, "invalid_request_error", "no such object"), |object| (200, object))
-}
-
-fn refuse(status: u16, kind: &str, message: &str) -> Answer {
-    (status, json!({ "error": { "type": kind, "message": message } }))
 }
 
 /// Reads do not fail: faults are for what a lost answer could do twice.
@@ -214,24 +212,17 @@ fn change(
         }
         Gate::Open | Gate::Break { done: true } => {}
     }
-    let mut sorted: Vec<_> = form.iter().collect();
-    sorted.sort();
-    let asked = format!("{what} {sorted:?}");
-    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
-    let before = key.as_ref().and_then(|key| state.keys.get(key).cloned());
-    let answer = match before {
-        Some((same, status, body)) if same == asked => (status, body),
-        Some(_) => refuse(400, "idempotency_error", "this key was used with other parameters"),
-        None => {
-            let answer = act(&mut state);
-            if let Some(key) = key {
-                state.keys.insert(key, (asked, answer.0, answer.1.clone()));
-            }
-            answer
-        }
-    };
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let answer = state.once(key, asked(what, form), act);
     drop(state);
     if matches!(gate, Gate::Break { .. }) { broken() } else { respond(answer) }
+}
+
+/// What a change asks for, in whatever order its form says it.
+pub(crate) fn asked(what: &str, form: &Pairs) -> String {
+    let mut sorted: Vec<_> = form.iter().collect();
+    sorted.sort();
+    format!("{what} {sorted:?}")
 }
 
 enum Gate {

@@ -1,9 +1,11 @@
 //! All that may happen in a step. Each module has a table of its operations; a step takes one by weight.
 
+mod cards;
 mod chain;
 mod facts;
 mod machines;
 mod purchases;
+mod stripe;
 mod ticks;
 
 use futures::future::LocalBoxFuture;
@@ -24,7 +26,8 @@ pub(crate) struct Operation {
     pub run: for<'w> fn(&'w mut World) -> LocalBoxFuture<'w, Outcome>,
 }
 
-const TABLES: [&[Operation]; 5] = [purchases::ALL, chain::ALL, ticks::ALL, machines::ALL, facts::ALL];
+const TABLES: [&[Operation]; 7] =
+    [purchases::ALL, chain::ALL, ticks::ALL, machines::ALL, facts::ALL, cards::ALL, stripe::ALL];
 
 pub(crate) fn choose(dice: &mut Dice) -> &'static Operation {
     let all = || TABLES.into_iter().flatten();

@@ -7,11 +7,12 @@ use chain::rpc::ChainRpc;
 use chain::x402::Offer;
 use futures::FutureExt;
 use futures::future::{Either, select};
+use plane::budgets::Scope;
 use plane::caller::Caller;
 use plane::suspense::ResolveTo;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
-use types::{Code, Entropy, Problem, Tier, TraceId, Wallet};
+use types::{Code, Entropy, Problem, Tier, TraceId, UsdMicros, Wallet};
 
 use super::{Operation, Outcome, operation};
 use crate::Fault;
@@ -28,7 +29,11 @@ pub(super) const ALL: &[Operation] = &[
     operation!("same request", 4, true, same_request),
     operation!("two at once", 3, true, two_at_once),
     operation!("resolve", 2, true, resolve),
+    operation!("budget", 2, true, budget),
 ];
+
+/// What an account may spend in a day: nothing, some purchases of the smallest tier, one of each.
+const BUDGETS: [i64; 4] = [0, 250_000, 5_500_000, 26_000_000];
 
 /// As long as our offers allow.
 const AUTHORISED_SECS: u64 = 300;
@@ -57,7 +62,7 @@ fn offer(world: &World, tier: Tier) -> Offer {
 }
 
 /// A request that a payer signs now.
-async fn request(world: &World, payer: &Payer, path: &str) -> Result<Caller, Fault> {
+pub(super) async fn request(world: &World, payer: &Payer, path: &str) -> Result<Caller, Fault> {
     let nonce = hex::encode(&world.entropy.secret()[..16]);
     let at = types::Clock::now(&*world.wall);
     let siwx = payer.sign_in((DOMAIN, path), &nonce, at).await.map_err(|e| Fault::of("a sign-in", &e))?;
@@ -92,14 +97,19 @@ async fn ask(world: &World, place: usize, caller: Caller, tier: Tier) -> Told {
     Some(answer.map(|done| done.body).map_err(Box::new))
 }
 
+/// A refusal in a word. A fault of ours is none.
+pub(super) fn refusal(problem: &Problem) -> Outcome {
+    match problem.code {
+        Code::Internal => Err(Fault(format!("an error of our own: {}", problem.message))),
+        code => Ok(code.as_str().to_owned()),
+    }
+}
+
 /// Notes an answer and says it in a word.
 fn hear(world: &mut World, name: &str, told: Told) -> Outcome {
     match told {
         None => Ok("dead".to_owned()),
-        Some(Err(problem)) if problem.code == Code::Internal => {
-            Err(Fault(format!("an error of our own: {}", problem.message)))
-        }
-        Some(Err(problem)) => Ok(problem.code.as_str().to_owned()),
+        Some(Err(problem)) => refusal(&problem),
         Some(Ok(body)) => {
             world.memory.answered(name.to_owned(), &body)?;
             Ok(format!("ok {}", body["action"].as_str().unwrap_or_default()))
@@ -304,9 +314,24 @@ async fn resolve(world: &mut World) -> Outcome {
     match done {
         None => Ok("dead".to_owned()),
         Some(Ok(word)) => Ok(word),
-        Some(Err(problem)) if problem.code == Code::Internal => {
-            Err(Fault(format!("an error of our own: {}", problem.message)))
-        }
-        Some(Err(problem)) => Ok(problem.code.as_str().to_owned()),
+        Some(Err(problem)) => refusal(&problem),
+    }
+}
+
+/// Somebody limits what may be spent of his balance, or does not any more.
+async fn budget(world: &mut World) -> Outcome {
+    const PATH: &str = "/billing/v1/budgets";
+    let Some(place) = world.some_node() else { return Ok("nobody".to_owned()) };
+    let payer = world.payers[world.dice.index(world.payers.len())].clone();
+    let of_wallet = world.dice.chance(50);
+    let limit = world.dice.chance(65).then(|| UsdMicros(world.dice.pick(&BUDGETS)));
+    let Some(node) = &world.nodes[place] else { return Ok("nobody".to_owned()) };
+    let plane = node.plane.clone();
+    let caller = request(world, &payer, PATH).await?;
+    let scope = Scope { wallet: of_wallet.then(|| payer.address()), project: None };
+    match world.on(place, async move { plane.budget_set(&caller, scope, limit).await }).await {
+        None => Ok("dead".to_owned()),
+        Some(Ok(_)) => Ok(limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string())),
+        Some(Err(problem)) => refusal(&problem),
     }
 }

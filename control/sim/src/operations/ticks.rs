@@ -13,6 +13,9 @@ pub(super) const ALL: &[Operation] = &[
     operation!("sealer", 1, true, sealer),
     operation!("lifecycle", 1, true, lifecycle),
     operation!("housekeeping", 1, true, housekeeping),
+    operation!("cards", 9, true, cards),
+    operation!("card reconciler", 3, true, card_reconciler),
+    operation!("recharges", 3, true, recharges),
     operation!("message", 24, true, message),
     operation!("calm", 5, true, calm),
 ];
@@ -56,6 +59,18 @@ async fn sealer(world: &mut World) -> Outcome {
 
 async fn lifecycle(world: &mut World) -> Outcome {
     some_tick(world, "lifecycle").await
+}
+
+async fn cards(world: &mut World) -> Outcome {
+    some_tick(world, "cards").await
+}
+
+async fn card_reconciler(world: &mut World) -> Outcome {
+    some_tick(world, "card reconciler").await
+}
+
+async fn recharges(world: &mut World) -> Outcome {
+    some_tick(world, "recharges").await
 }
 
 async fn housekeeping(world: &mut World) -> Outcome {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::rows::{Account, Bought, Changes, Cursor, LeaseRow, Payment, Resolution, Sighting, Transfer};
+use super::rows::{
+    Account, Bought, Changes, Checkout, Cursor, Heard, LeaseRow, Payment, Resolution, Sighting, Transfer,
+};
 use crate::Fault;
 
 #[derive(Default)]
@@ -27,6 +29,9 @@ pub(super) struct Books {
     pub leases: BTreeMap<Uuid, LeaseRow>,
     pub cursors: BTreeMap<String, Cursor>,
     pub resolutions: BTreeMap<String, Resolution>,
+    /// By name.
+    pub checkouts: BTreeMap<String, Checkout>,
+    pub stripe: Heard,
 }
 
 impl Books {
@@ -46,6 +51,10 @@ impl Books {
         for resolution in read.resolutions {
             self.resolutions.insert(resolution.sighting.clone(), resolution);
         }
+        for checkout in read.checkouts {
+            self.checkouts.insert(checkout.name.clone(), checkout);
+        }
+        self.stripe = read.stripe;
         self.cursors = read.cursors.into_iter().map(|cursor| (cursor.network.clone(), cursor)).collect();
         self.leases = read.leases.into_iter().map(|lease| (lease.account_id, lease)).collect();
         let mut credited = Vec::new();
@@ -90,6 +99,11 @@ impl Books {
         self.journals.entry(transfer.link).or_default().push(id);
         self.transfers.insert(id, transfer);
         Ok(())
+    }
+
+    /// The newest one's id; 0 when there is none.
+    pub fn last_purchase(&self) -> i64 {
+        self.purchases.keys().next_back().copied().unwrap_or(0)
     }
 
     /// The transfer of a fact, unless it was undone.
@@ -137,10 +151,14 @@ impl Books {
         let balances: Vec<i64> = self.balances.values().map(|balance| balance.0).collect();
         let places: Vec<_> =
             self.cursors.values().map(|c| (c.next_block, c.safe_block, c.finalized_block)).collect();
+        let (paid, heard) = (self.checkouts.values().filter(|checkout| checkout.paid).count(), &self.stripe);
         format!(
-            "{} transfers, {} purchases, payments {states:?}, balances {balances:?}, at {places:?}",
+            "{} transfers, {} purchases, payments {states:?}, {paid} of {} by card, {} events wait, balances \
+             {balances:?}, at {places:?}",
             self.transfers.len(),
-            self.purchases.len()
+            self.purchases.len(),
+            self.checkouts.len(),
+            heard.pending,
         )
     }
 }

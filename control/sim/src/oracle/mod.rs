@@ -3,14 +3,21 @@
 //! It keeps its own account of the books: balances follow from the transfers that it read, never from the columns.
 
 mod books;
+mod budgets;
+mod cards;
 mod rows;
 mod rules;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chain::scan::Sighting as Shown;
 use store::Store;
 use store::simulation::{Mark, changes};
+use stripe_fake::StripeModel;
 
 use self::books::Books;
+use self::budgets::Budgets;
 use self::rows::Changes;
 use crate::Fault;
 use crate::memory::Memory;
@@ -22,15 +29,21 @@ pub(crate) struct Counts {
     pub purchases: usize,
     pub credited: usize,
     pub reversed: usize,
+    pub cards: usize,
 }
 
-#[derive(Default)]
 pub(crate) struct Oracle {
     mark: Mark,
     books: Books,
+    budgets: Budgets,
+    stripe: Arc<StripeModel>,
 }
 
 impl Oracle {
+    pub fn new(stripe: Arc<StripeModel>) -> Self {
+        Self { mark: Mark::default(), books: Books::default(), budgets: Budgets::default(), stripe }
+    }
+
     /// Reads what changed and checks it.
     ///
     /// # Errors
@@ -39,14 +52,36 @@ impl Oracle {
         let read = changes(store, &mut self.mark).await?;
         let read: Changes =
             serde_json::from_value(read).map_err(|e| Fault::of("the books cannot be read", &e))?;
+        let (budgets, last_before) = (read.budgets.clone(), self.books.last_purchase());
         let credited = self.books.take(read)?;
-        rules::check(&self.books, &credited, memory)
+        rules::check(&self.books, &credited, memory)?;
+        cards::check(&self.books, &self.stripe)?;
+        self.budgets.check(&self.books, &budgets, last_before)
     }
 
     /// Payments that have not ended, in words.
     pub fn open(&self) -> Vec<String> {
         let open = self.books.payments.values().filter(|payment| payment.open());
         open.map(|payment| format!("a payment of {} is {}", payment.amount_micros, payment.state)).collect()
+    }
+
+    /// What is under way about cards, in words.
+    pub fn open_cards(&self) -> Vec<String> {
+        cards::open(&self.books)
+    }
+
+    /// Payments by card about which a person was called.
+    pub fn called(&self) -> BTreeSet<String> {
+        cards::called(&self.books)
+    }
+
+    /// Compares the books with Stripe's. Nobody is to be called about a payment on which they agree, but those that
+    /// were `called` about before.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn against_stripe(&self, called: &BTreeSet<String>) -> Result<(), Fault> {
+        cards::against(&self.books, &self.stripe, called)
     }
 
     /// Compares the books with all money that the chain shows.
@@ -76,6 +111,7 @@ impl Oracle {
             transfers: self.books.transfers.len(),
             purchases: self.books.purchases.values().filter(|bought| bought.action != "revoke").count(),
             credited: self.books.payments.values().filter(|payment| payment.credited()).count(),
+            cards: self.books.checkouts.values().filter(|checkout| checkout.deposited).count(),
             reversed: self.books.purchases.values().filter(|bought| bought.action == "revoke").count(),
         }
     }

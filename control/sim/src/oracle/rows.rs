@@ -1,6 +1,8 @@
 //! Rows of the books as the oracle reads them.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Deserialize;
 use store::accounts::{Lease, Purchase, PurchaseAction};
 use store::ledger::Currency;
@@ -17,6 +19,9 @@ pub(super) struct Changes {
     pub sightings: Vec<Sighting>,
     pub accounts: Vec<Account>,
     pub resolutions: Vec<Resolution>,
+    pub checkouts: Vec<Checkout>,
+    pub stripe: Heard,
+    pub budgets: Vec<Budget>,
     pub leases: Vec<LeaseRow>,
     pub cursors: Vec<Cursor>,
 }
@@ -90,6 +95,7 @@ pub(super) struct Sighting {
 pub(super) struct Account {
     pub id: i64,
     pub kind: String,
+    pub owner: Option<Uuid>,
     pub currency: String,
     pub may_be_negative: bool,
     pub posted: i64,
@@ -101,6 +107,49 @@ pub(super) struct Resolution {
     pub sighting: String,
     pub amount_micros: i64,
     pub outcome: String,
+}
+
+/// What may be spent of an account's balance in a day.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Budget {
+    pub id: i64,
+    pub account_id: Uuid,
+    pub limit_micros: i64,
+    /// By day.
+    pub spent: BTreeMap<NaiveDate, i64>,
+}
+
+/// A quote for a card.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Checkout {
+    /// As it is told, and as the ledger names its deposit.
+    pub name: String,
+    pub product: String,
+    pub amount_micros: i64,
+    pub account_id: Option<Uuid>,
+    pub paid: bool,
+    /// The books do not have all its facts.
+    pub due: bool,
+    pub deposited: bool,
+    pub refunded_micros: i64,
+    pub disputed_micros: i64,
+    /// The journal of what it bought.
+    pub link: Option<Uuid>,
+}
+
+/// What was heard of Stripe.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Heard {
+    /// Events that wait.
+    pub pending: u32,
+    /// Events that were not believed, and why.
+    pub refused: Option<Vec<String>>,
+    /// Charges whose end is not known.
+    pub charging: u32,
+    /// Payments that its balance shows and the books were not found to agree with.
+    pub unmatched: Option<Vec<String>>,
+    /// Payments about which a person was called.
+    pub alarmed: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -137,6 +186,18 @@ impl Payment {
     }
 }
 
+impl Checkout {
+    /// All of the money was taken back.
+    pub fn gone(&self) -> bool {
+        self.refunded_micros + self.disputed_micros == self.amount_micros
+    }
+
+    /// What the books have of it.
+    pub fn kept_micros(&self) -> i64 {
+        if self.deposited { self.amount_micros - self.refunded_micros - self.disputed_micros } else { 0 }
+    }
+}
+
 impl Sighting {
     /// Its name in the ledger.
     pub fn name(&self) -> String {
@@ -151,6 +212,12 @@ impl LeaseRow {
 }
 
 impl Bought {
+    /// Whether the balance paid for it because somebody asked.
+    pub fn is_from_balance(&self) -> bool {
+        let key = self.request_key.as_deref();
+        self.action != "revoke" && key.is_some_and(|key| !key.starts_with("card:"))
+    }
+
     /// What the lease is computed from.
     pub fn purchase(&self) -> Result<Purchase, Fault> {
         let action = PurchaseAction::ALL.into_iter().find(|action| action.as_str() == self.action);
