@@ -9,25 +9,30 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use store::content::{self, ContentPlan, Room, Upload, UploadState};
 use store::deploys::{self, Plan, Status};
 use store::projects::{self, NewProject, Phase};
+use store::releases::Route;
 use store::{Claimed, Fence, StoreError};
 use types::{
     AccountId, ContentPlanId, OperationId, OsEntropy, PlanId, ProjectId, Sha256Hex, TraceId, UploadId, Wallet,
 };
 
-use super::{Anchor, Base, Content, Deploy, Request, SiteChange, Spec, State, digest};
+use super::{
+    Anchor, Base, Check, Content, Deploy, FunctionChange, FunctionSpec, Request, SiteChange, Source, Spec,
+    State, digest,
+};
 use crate::kit::{ActorError, Kind};
 use crate::testing::{Node, World, eventually};
 
 const CALL: Duration = Duration::from_secs(20);
 
 /// Where a process may die: a write, and the condition that picks it out.
-const WRITES: [(&str, &str, &str); 11] = [
+const WRITES: [(&str, &str, &str); 12] = [
     ("deploy_operations", "update", "new.status = 'committing'"),
     ("deploy_events", "insert", "new.event->>'phase' = 'validate' and new.event->>'status' = 'started'"),
     ("outbox", "insert", "new.topic = 'deploy.step'"),
     ("deploy_operations", "update", "new.status = 'staging'"),
     ("releases", "insert", "true"),
     ("release_files", "insert", "true"),
+    ("release_functions", "insert", "true"),
     ("deploy_operations", "update", "new.status = 'activating'"),
     ("releases", "update", "new.status = 'active'"),
     ("projects", "update", "new.active_release is distinct from old.active_release"),
@@ -97,12 +102,24 @@ impl Site {
         let sha256 = Sha256Hex::from_bytes([n; 32]);
         self.hold(&sha256).await;
         let content = Content { sha256, size: 1, content_type: "text/html".into() };
+        let function =
+            FunctionSpec { source: Some(Source::File(content.clone())), ..FunctionSpec::default() };
         let files = BTreeMap::from([("index.html".to_owned(), content)]);
         let spec = Spec {
             project: self.project,
             base: Base::Release(Anchor::Current),
+            database: None,
+            secrets: None,
+            functions: Some(FunctionChange::Replace(BTreeMap::from([("api".to_owned(), function)]))),
             site: Some(SiteChange::Replace(files)),
             subdomains: None,
+            routes: Some(vec![Route { pattern: "/api/*".into(), methods: None, target: "api".into() }]),
+            checks: vec![Check {
+                name: "home".into(),
+                path: Some("/".into()),
+                method: "GET".into(),
+                status: 200,
+            }],
         };
         let live = projects::project_fetch(&world.store, self.project).await.unwrap().active_release;
         let plan = Plan {

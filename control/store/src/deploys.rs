@@ -10,10 +10,14 @@ use uuid::Uuid;
 use crate::{During, FencedTx, Store, StoreError, Tx};
 
 mod entity;
+mod gate;
 mod list;
+mod migrations;
 mod status;
 
+pub use gate::{Gate, GateAsk, GateTaken, gate_find, gate_open, gate_release, gate_take};
 pub use list::{OperationPage, events_list, operation_list};
+pub use migrations::{AppliedMigration, migrations_list, migrations_note};
 pub use status::{Event, IllegalMove, Status};
 
 /// A release that was planned: what to do, and on top of what.
@@ -210,7 +214,8 @@ pub async fn operation_find(store: &Store, id: OperationId) -> Result<Option<Ope
     row.as_ref().map(operation).transpose()
 }
 
-/// Moves an operation and appends its events, in one commit. Fields that the step does not set stay.
+/// Moves an operation and appends its events, in one commit. Fields that the step does not set stay. The last
+/// step gives the project's gate back.
 ///
 /// # Errors
 /// `Stale` when the row no longer holds `from` or the move is not a legal one: nothing was written.
@@ -240,6 +245,9 @@ pub async fn operation_step(tx: &mut FencedTx, id: OperationId, step: &Step) -> 
     .during("move an operation")?;
     if done.rows_affected() != 1 {
         return Err(StoreError::Stale("deploy operation"));
+    }
+    if to.is_terminal() {
+        gate_release(tx.tx(), id).await?;
     }
     events_append(tx.tx(), id, &step.events, step.now).await?;
     Ok(to)

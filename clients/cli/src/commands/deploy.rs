@@ -46,6 +46,13 @@ pub enum Deploy {
         /// The op_ id.
         operation_id: String,
     },
+    /// Go back to an earlier release: its site, functions and routes.
+    Promote {
+        /// The rel_ id of a release that is or was live.
+        release_id: String,
+        #[arg(long)]
+        project: Option<String>,
+    },
     /// Releases.
     #[command(subcommand)]
     Release(Release),
@@ -109,6 +116,12 @@ pub async fn run(command: Deploy, context: &Context) -> Outcome {
                 "status": "ok", "operation_id": deployed.operation_id,
                 "release_id": deployed.release_id, "urls": deployed.urls,
             }))
+        }
+        Deploy::Promote { release_id, project } => {
+            let (_, id) = context.project(project.as_deref())?;
+            let call = Call::new("deploy.releases.promote").path("id", release_id);
+            let call = call.json(serde_json::json!({ "project": id }));
+            signing_client(context)?.call(call).await.map(ok)
         }
         Deploy::Release(release) => self::release(release, context).await,
     }
