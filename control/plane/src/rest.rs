@@ -51,9 +51,10 @@ impl Plane {
     /// Answers a request on a project's tables or functions, PostgREST's refusals included.
     ///
     /// # Errors
-    /// `MIGRATE_GATE_ACTIVE` while a deploy runs migrations; `UNAUTHORIZED` without a valid token; `ADMIN_REQUIRED` for a service key on the public door; `FORBIDDEN`
-    /// for two tokens of two projects, and for anything but a service key on the admin door; `RATE_LIMITED`;
-    /// `QUOTA_EXCEEDED`; `UNAVAILABLE`, `RESULT_TOO_LARGE` and `OUTCOME_UNKNOWN` of the database.
+    /// `MIGRATE_GATE_ACTIVE` while a deploy runs migrations; `UNAUTHORIZED` without a valid token;
+    /// `ADMIN_REQUIRED` for a service key on the public door; `FORBIDDEN` for two tokens of two projects, and for
+    /// anything but a service key on the admin door; `RATE_LIMITED`; `QUOTA_EXCEEDED`; `UNAVAILABLE`,
+    /// `RESULT_TOO_LARGE` and `OUTCOME_UNKNOWN` of the database.
     ///
     /// # Source
     /// Wire contract 01 sections 8.1 and 8.2.

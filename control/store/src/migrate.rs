@@ -37,6 +37,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     52 "0052_budgets",
     60 "0060_ended_payments",
     70 "0070_mail",
+    80 "0080_deploy_parts",
 ];
 
 impl Store {

@@ -439,6 +439,7 @@ async fn the_same_question_finds_its_plan_until_that_failed() {
         active_release: None,
         digest: &digest,
         idempotency_key: None,
+        is_noop: true,
         now: now(),
     };
     assert_eq!(ask(same.clone()).await, Some(plan.id));

@@ -172,7 +172,8 @@ async fn a_manifest_that_does_not_fit_is_refused_with_every_mistake() {
     assert_envelope(&refused.body);
 
     let sql_text = "do $$ begin execute 'create table real (n int)'; end $$";
-    let parts = |table: &str| json!({ "database": { "migrations": [migration("1", sql_text)], "expose": exposed(table) } });
+    let migrations = json!([migration("1", sql_text)]);
+    let parts = |table: &str| json!({ "database": { "migrations": migrations, "expose": exposed(table) } });
     let failed = release(&lab, &wallet, &project, parts("ghost"), &[sql_text]).await;
     assert_eq!(failed["status"], "rolled_back", "{failed}");
     assert_eq!(failed["error"]["code"], "INVALID_MANIFEST");

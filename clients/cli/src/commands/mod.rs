@@ -42,8 +42,7 @@ pub enum Command {
     #[command(subcommand)]
     Sites(sites::Sites),
     /// Deploys and releases.
-    #[command(subcommand)]
-    Deploy(deploy::Deploy),
+    Deploy(deploy::DeployArgs),
     /// Secrets of a project's functions.
     #[command(subcommand)]
     Secrets(secrets::Secrets),

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::legacy::{bundle_from_legacy, is_bundle};
 use super::{Bundle, Source, content_type};
 use crate::LocalError;
 
@@ -32,11 +33,16 @@ pub fn bundle_from_site(project_id: &str, manifest: &Value, home: &Path) -> Resu
 }
 
 /// A release spec whose content may be given in line or by path: `site.replace`, `site.patch.put`, the
-/// `source` and `files` of functions, and the `sql` of `database.migrations`. Everything else goes to the server as it is.
+/// `source` and `files` of functions, and the `sql` of `database.migrations`.
+/// Everything else goes to the server as it is. A bundle of earlier clients (lists of files and functions, one
+/// text of migrations) becomes such a spec first.
 ///
 /// # Errors
 /// `BAD_MANIFEST` names the part that is wrong, `BAD_FILE` the file that cannot be read.
 pub fn bundle_from_release(project_id: &str, manifest: &Value, home: &Path) -> Result<Bundle, LocalError> {
+    if is_bundle(manifest) {
+        return bundle_from_legacy(project_id, manifest, home);
+    }
     let mut spec = manifest.as_object().cloned().ok_or_else(|| bad("the manifest", "is not an object"))?;
     for name in ["$schema", "project_id", "idempotency_key"] {
         spec.remove(name);
@@ -120,7 +126,7 @@ fn migrate(bundle: &mut Bundle, migration: &mut Value, at: &str, home: &Path) ->
 }
 
 /// Text, `{"data", "encoding"?}` or `{"path"}`.
-fn source(entry: &Value, at: &str, home: &Path) -> Result<Source, LocalError> {
+pub(super) fn source(entry: &Value, at: &str, home: &Path) -> Result<Source, LocalError> {
     if let Some(text) = entry.as_str() {
         return Ok(Source::Bytes(text.as_bytes().to_vec()));
     }
@@ -144,7 +150,7 @@ fn source(entry: &Value, at: &str, home: &Path) -> Result<Source, LocalError> {
     }
 }
 
-fn bad(at: &str, why: &str) -> LocalError {
+pub(super) fn bad(at: &str, why: &str) -> LocalError {
     LocalError::new("BAD_MANIFEST", format!("{at} {why}"))
 }
 

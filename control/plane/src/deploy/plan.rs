@@ -155,6 +155,7 @@ impl Plane {
             active_release: ground.live.active_release,
             digest: &planned.digest,
             idempotency_key: idempotency_key.as_deref(),
+            is_noop: planned.is_noop,
             now,
         };
         if let Some(plan) = deploys::plan_replay_find(&mut tx, &replay).await.map_err(store_problem)? {
