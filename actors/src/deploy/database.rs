@@ -90,7 +90,10 @@ async fn take(deps: &Arc<Deps>, state: &mut State, ask: &GateAsk) -> Result<Go, 
 pub(super) async fn migrate(deps: &Arc<Deps>, state: &mut State) -> Result<Go, ActorError> {
     let spec = spec(deps, state).await?;
     let Some(slot) = slot(deps, state).await? else { return gone(deps, state).await };
-    let work = work(deps, state, &spec).await?;
+    let work = match work(deps, state, &spec).await? {
+        Ok(work) => work,
+        Err(e) => return refused(deps, state, e).await,
+    };
     kill_point!("deploy.migrate.asking");
     let done = migrate::migrate(&deps.cells, &slot, work).await;
     kill_point!("deploy.migrate.answered");
@@ -122,21 +125,28 @@ pub(super) async fn migrate(deps: &Arc<Deps>, state: &mut State) -> Result<Go, A
     Ok(Go::On)
 }
 
-async fn work(deps: &Arc<Deps>, state: &State, spec: &Spec) -> Result<Work, ActorError> {
+/// Inner error: a text that is none.
+async fn work(
+    deps: &Arc<Deps>,
+    state: &State,
+    spec: &Spec,
+) -> Result<Result<Work, MigrateError>, ActorError> {
     let mut migrations = Vec::with_capacity(spec.migrations().len());
     for migration in spec.migrations() {
         let limit = usize::try_from(SQL_BYTES_MAX).unwrap_or(usize::MAX);
-        let sql = read(deps, &migration.sql_ref, limit).await?;
+        let Ok(sql) = String::from_utf8(read(deps, &migration.sql_ref, limit).await?) else {
+            let error = rest::sql::SqlError::BadParameters("the text is not UTF-8");
+            return Ok(Err(MigrateError::Refused { id: migration.id.clone(), error, is_clean: true }));
+        };
         migrations.push(migrate::Migration {
             id: migration.id.clone(),
             checksum: migration.checksum.clone(),
-            // What is not text is refused by the database with words about the place.
-            sql: String::from_utf8_lossy(&sql).into_owned(),
+            sql,
             in_transaction: migration.transaction == Transaction::Required,
         });
     }
     let manifest = spec.database.as_ref().and_then(|database| database.expose.clone());
-    Ok(Work { operation: state.operation.id.to_string(), migrations, manifest })
+    Ok(Ok(Work { operation: state.operation.id.to_string(), migrations, manifest }))
 }
 
 /// Waits until visitors can be answered on the new schema, then lets them.

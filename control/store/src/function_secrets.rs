@@ -18,8 +18,8 @@ fn label(project: ProjectId, key: &str) -> String {
     format!("project/{project}/function/{key}")
 }
 
-/// Sets a secret, unless the project has `count_max` others already (false). The caller's transaction holds the
-/// project's row, so that two cannot pass the limit together.
+/// Sets a secret, unless the project has `count_max` others already (false). One at a time for a project, so that
+/// two cannot pass the limit together.
 ///
 /// # Errors
 /// `Constraint` when the key is malformed.
@@ -30,6 +30,11 @@ pub async fn function_secret_set(
     count_max: i64,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(format!("function secrets {project}"))
+        .execute(tx.conn())
+        .await
+        .during("lock secrets")?;
     let others = sqlx::query("select count(*) from function_secrets where project_id = $1 and key <> $2")
         .bind(project.0)
         .bind(key)

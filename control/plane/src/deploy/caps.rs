@@ -30,7 +30,6 @@ impl Plane {
             let message = format!("{what}: {current}, and the {tier} tier allows {limit}");
             deploy_problem(code, "validate", message)
                 .extra("resource", place)
-                .extra("safe_to_retry", false)
                 .detail("tier", json!(tier))
                 .detail("limit", limit)
                 .detail("current", current)
