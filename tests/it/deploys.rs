@@ -12,6 +12,7 @@ mod database;
 mod kit;
 mod parts;
 mod race;
+mod words;
 
 pub type Files<'a> = &'a [(&'a str, &'a [u8])];
 

@@ -113,14 +113,14 @@ async fn functions_and_routes_are_declared_compared_and_answered() {
 async fn functions_beyond_the_tier_are_refused_with_the_limit() {
     let lab = Lab::start().await;
     let (wallet, project) = lab.project().await;
-    let many: serde_json::Map<String, Value> = (0..6).map(|n| (format!("f{n}"), function(CODE))).collect();
+    let many: serde_json::Map<String, Value> = (0..16).map(|n| (format!("f{n}"), function(CODE))).collect();
     let with = |key: &str, value: Value| {
         let mut one = function(CODE);
         one[key] = value;
         json!({ "f": one })
     };
     for (functions, code, limit) in [
-        (Value::from(many), "TIER_LIMIT_EXCEEDED", 5),
+        (Value::from(many), "TIER_LIMIT_EXCEEDED", 15),
         (with("config", json!({ "timeoutSeconds": 11 })), "FUNCTION_TIMEOUT_EXCEEDS_TIER", 10),
         (with("config", json!({ "memoryMb": 256 })), "FUNCTION_MEMORY_EXCEEDS_TIER", 128),
         (with("schedule", json!("*/5 * * * *")), "FUNCTION_SCHEDULE_EXCEEDS_TIER", 15),

@@ -141,7 +141,7 @@ pub async fn run(args: DeployArgs, context: &Context) -> Outcome {
         Deploy::Promote { release_id, project } => {
             let (_, id) = context.project(project.as_deref())?;
             let call = Call::new("deploy.releases.promote").path("id", release_id);
-            let call = call.json(serde_json::json!({ "project": id }));
+            let call = call.wallet().json(serde_json::json!({ "project": id }));
             signing_client(context)?.call(call).await.map(ok)
         }
         Deploy::Release(release) => self::release(release, context).await,
