@@ -1,6 +1,6 @@
 //! End users of a project: signing up, signing in, staying signed in.
 
-mod mail;
+pub mod mail;
 
 use std::time::Duration;
 
