@@ -427,13 +427,55 @@ async fn a_database_that_fails_in_the_middle_is_rolled_back_or_asked_again() {
     node.stop().await;
 }
 
+// E08. Goal: a migration outside of a transaction that was cut off is never run again by itself. Method: leave the
+// mark of a run that died; go on; deploy the same again as a new operation.
+#[tokio::test]
+async fn a_bare_migration_that_was_cut_off_waits_for_a_person() {
+    let (mut site, node) = Site::with_database().await;
+    let bare = "update deploy_plans set spec =
+        jsonb_set(spec, '{database,migrations,0,transaction}', '\"none\"')";
+    let plan = site.plan(1).await;
+    site.run(bare.to_owned()).await;
+    let mark = format!(
+        "insert into internal.deploy_migrations (id, checksum, state, operation)
+         values ('m1', 'x', 'started', '{}')",
+        plan.operation
+    );
+    sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut site.inside().await).await.unwrap();
+    ask(&node, &plan, commit()).await.unwrap();
+    let operation = deploys::operation_find(&site.world.store, plan.operation).await.unwrap().unwrap();
+    assert_eq!(operation.status, Status::NeedsRepair);
+    let error = operation.error.unwrap();
+    assert_eq!((&error["code"], &error["mutation_state"]), (&json!("MIGRATION_FAILED"), &json!("partial")));
+    assert_eq!(store::deploys::gate_find(&site.world.store, site.project).await.unwrap(), None);
+
+    let again = site.plan(1).await;
+    site.run(bare.to_owned()).await;
+    until_ready(&site, &node, &again).await;
+    let sql = AssertSqlSafe(format!("select count(*) from {}.t_1", site.schema().await));
+    let row = sqlx::raw_sql(sql).fetch_one(&mut site.inside().await).await.unwrap();
+    assert_eq!(row.get::<i64, _>(0), 1);
+    node.stop().await;
+}
+
 // E08, E06. Goal: a step that was done is not done again, and an older owner writes nothing. Method: stop before
 // each step, load the state twice, let one go on and then the other: once under the same claim (its memory is
 // old), once under an older claim.
 #[tokio::test]
 async fn each_step_done_twice_or_by_a_stale_owner_changes_nothing() {
-    let (mut site, node) = Site::start().await;
-    let stops = ["committing", "staging", "activating", "ready"];
+    let (site, node) = Site::start().await;
+    done_twice(site, node, &["committing", "staging", "activating", "ready"]).await;
+}
+
+// E08, E06. Goal: the same for the steps that change the database: what had been committed there is found.
+#[tokio::test]
+async fn each_step_of_a_migration_done_twice_or_by_a_stale_owner_changes_nothing() {
+    let (site, node) = Site::with_database().await;
+    let stops = ["committing", "staging", "gating", "migrating", "schema_settling", "activating", "ready"];
+    done_twice(site, node, &stops).await;
+}
+
+async fn done_twice(mut site: Site, node: Node, stops: &[&str]) {
     let mut n = 100;
     for stop in stops {
         for older_claim in [false, true] {
@@ -483,6 +525,8 @@ async fn facts(site: &mut Site, plan: &Plan) -> Value {
         "select json_build_object(
            'operation', (select row_to_json(o) from deploy_operations o where id = '{id}'),
            'events', (select json_agg(e order by seq) from deploy_events e where operation_id = '{id}'),
+           'gates', (select json_agg(g) from deploy_gates g),
+           'migrations', (select json_agg(m order by seq) from project_migrations m),
            'releases', (select json_agg(r order by created_at, id) from releases r where project_id = '{project}'),
            'project', (select row_to_json(p) from projects p where id = '{project}'))::text"
     );
