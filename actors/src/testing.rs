@@ -221,7 +221,7 @@ impl World {
     /// A server for tenant databases; it ends with the value.
     pub fn cell() -> (TenantServer, CellConfig) {
         let server = Postgres::start();
-        let config = CellConfig::new("cell-1", &server.url("postgres"));
+        let config = CellConfig::new("cell-1", server.url("postgres"));
         (TenantServer(server), config)
     }
 
