@@ -14,7 +14,7 @@ use chain::signer::{KeySecret, LocalSigner, Signer};
 use chain::x402::verify::signing_digest;
 use chain::x402::wire::Authorization;
 use chrono::{DateTime, TimeDelta, Utc};
-use store::cells::Cells;
+use store::cells::{CellConfig, Cells};
 use store::ledger::{AccountRef, balance_find};
 use store::payments::{AuthorisationKey, NewPayment, PaymentRow, PaymentState, payment_insert};
 use store::{MasterKey, Store};
@@ -43,6 +43,15 @@ pub struct World {
     retained: u64,
     nonce: AtomicU8,
     server: Postgres,
+}
+
+/// A Postgres that holds tenant databases.
+pub struct TenantServer(Postgres);
+
+impl TenantServer {
+    pub fn url(&self, database: &str) -> String {
+        self.0.url(database)
+    }
 }
 
 /// One `run402d`, as far as actors go.
@@ -108,6 +117,12 @@ impl World {
     }
 
     pub async fn node(&self) -> Node {
+        let nowhere = blobs::S3Blobs::new("http://127.0.0.1:1", "none", "none", "none", "none");
+        self.node_with(Vec::new(), Arc::new(nowhere)).await
+    }
+
+    /// A node that reaches tenant databases and contents.
+    pub async fn node_with(&self, cells: Vec<CellConfig>, blobs: Arc<dyn blobs::Blobs>) -> Node {
         let node = NodeId::new(&OsEntropy);
         self.store.node_heartbeat(node, "http://unused", Duration::from_secs(600)).await.unwrap();
         let chain = ChainDeps {
@@ -123,7 +138,7 @@ impl World {
             retained_blocks: self.retained,
         };
         let master_key = MasterKey::new([9; 32]);
-        let cells = Cells::connect(Vec::new(), &master_key, &self.store).await.unwrap();
+        let cells = Cells::connect(cells, &master_key, &self.store).await.unwrap();
         let deps = Arc::new(Deps {
             store: self.store.clone(),
             node,
@@ -137,7 +152,7 @@ impl World {
             cells,
             master_key,
             chains: Chains([(NETWORK, chain)].into_iter().collect()),
-            blobs: Arc::new(blobs::S3Blobs::new("http://127.0.0.1:1", "none", "none", "none", "none")),
+            blobs,
             cards: None,
             prices: billing::PriceTable::lab(),
             hosts: sites::Hosts::new("http", "localhost", None),
@@ -201,6 +216,13 @@ impl World {
         assert!(payment_insert(&mut tx, &new, self.now()).await.unwrap());
         tx.commit().await.unwrap();
         self.store.payment_fetch(new.id).await.unwrap()
+    }
+
+    /// A server for tenant databases; it ends with the value.
+    pub fn cell() -> (TenantServer, CellConfig) {
+        let server = Postgres::start();
+        let config = CellConfig::new("cell-1", server.url("postgres"));
+        (TenantServer(server), config)
     }
 
     /// The control database, for tests that break it.

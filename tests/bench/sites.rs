@@ -133,7 +133,8 @@ impl Drop for Nginx {
 /// Makes the page the front page of a project of its own and answers the site's host.
 async fn deploy(lab: &Lab, page: &str) -> String {
     let (customer, (wallet, project)) = (Customer::new(&lab.api), lab.project().await);
-    let site = Site { page: page.to_owned(), idempotency_key: format!("page-{}", page.len()) };
+    let site =
+        Site { page: page.to_owned(), idempotency_key: format!("page-{}", page.len()), migration: None };
     let live = eventually("the deploy", 30, || customer.deploy(&wallet, &project, &site)).await;
     let url = reqwest::Url::parse(live["urls"]["project"].as_str().unwrap()).unwrap();
     format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(80))

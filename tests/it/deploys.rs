@@ -8,6 +8,12 @@ use tests::{Answer, Lab, Wallet, eventually};
 
 use crate::service::assert_envelope;
 
+mod database;
+mod kit;
+mod parts;
+mod race;
+mod words;
+
 pub type Files<'a> = &'a [(&'a str, &'a [u8])];
 
 pub fn sha256(bytes: &[u8]) -> String {

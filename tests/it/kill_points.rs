@@ -260,7 +260,13 @@ async fn a_deploy_survives_a_death_at_every_point() {
         uuid::Uuid::parse_str(project["project_id"].as_str().unwrap().trim_start_matches("prj_")).unwrap();
     for (deploys, point) in (1..).zip(points("deploy")) {
         let since = std::time::Instant::now();
-        let site = Site { page: format!("<h1>{point}</h1>"), idempotency_key: point.clone() };
+        // Not repeatable by itself: it runs once or the second run fails.
+        let table = format!("t_{deploys}");
+        let site = Site {
+            page: format!("<h1>{point}</h1>"),
+            idempotency_key: point.clone(),
+            migration: Some(format!("create table {table} (n int); insert into {table} values (1)")),
+        };
         victim.arm(&point).await;
         let deploying = {
             let (customer, wallet, project, site) =
@@ -282,6 +288,16 @@ async fn a_deploy_survives_a_death_at_every_point() {
         .await
         .unwrap();
         assert_eq!((active, all), (1, deploys), "{point}: one release for each deploy, one of them live");
+        let gates: i64 = sqlx::query_scalar("select count(*) from deploy_gates where project_id = $1")
+            .bind(id)
+            .fetch_one(&victim.database().await)
+            .await
+            .unwrap();
+        assert_eq!(gates, 0, "{point}: the gate was given back");
+        let rows = eventually(&point, GOOD_SECS_MAX, || {
+            customer.query(&project, format!("select count(*)::int as n from {table}"))
+        });
+        assert_eq!(rows.await, json!([{ "n": 1 }]), "{point}: the migration ran once");
         report(&point, since);
     }
     oracle(&victim.lab).await;

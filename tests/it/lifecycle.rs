@@ -102,14 +102,16 @@ impl Things {
     fn path(&self, operation: &Operation) -> String {
         let id = match operation.id {
             "auth.users.promote" | "auth.users.demote" => text(&self.project, "project_id"),
-            id if id.starts_with("projects.") => text(&self.project, "project_id"),
+            id if id.starts_with("projects.") || id.starts_with("secrets.") => {
+                text(&self.project, "project_id")
+            }
             id if id.starts_with("deploy.releases") => &self.release,
             id if id.starts_with("deploy.") => &self.operation,
             id if id.starts_with("content.") => &self.content_plan,
             _ => &self.upload,
         };
         let path = operation.path.replace("{id}", id).replace("{plan_id}", &self.plan);
-        let path = path.replace("{table}", "items").replace("{function}", "f");
+        let path = path.replace("{key}", "API_KEY").replace("{table}", "items").replace("{function}", "f");
         let path = path.replace("{tier}", "prototype").replace("{name}", &self.name);
         let wallet = self.wallet.address();
         let path = path.replace("{wallet}", &wallet).replace("{identifier}", &wallet);
@@ -125,6 +127,8 @@ impl Things {
             "content.plans.create" => json!({ "content": wanted }),
             "deploy.plans.create" => json!({ "spec": { "project": self.project["project_id"],
                 "site": { "replace": { "index.html": { "sha256": "cd".repeat(32), "size": 3 } } } } }),
+            "deploy.releases.promote" => json!({ "project": self.project["project_id"] }),
+            "secrets.set" | "secrets.set_named" => json!({ "key": "API_KEY", "value": "v" }),
             "auth.users.want" | "auth.users.promote" | "auth.users.demote" => json!({ "email": "a@b.test" }),
             "subdomains.claim" => json!({ "name": "another-name", "deployment_id": self.release }),
             "faucet.request" => json!({ "address": Wallet::random().checksummed() }),

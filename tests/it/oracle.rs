@@ -31,7 +31,7 @@ const PLANTED: &[(&str, &str, &str)] = &[
 async fn the_oracle_finds_what_is_planted() {
     let lab = Lab::start().await;
     let (wallet, project) = lab.project().await;
-    let site = Site { page: "<h1>x</h1>".to_owned(), idempotency_key: "planted".to_owned() };
+    let site = Site { page: "<h1>x</h1>".to_owned(), idempotency_key: "planted".to_owned(), migration: None };
     let customer = Customer::new(&lab.api);
     eventually("the deploy", 30, || customer.deploy(&wallet, &project, &site)).await;
     oracle(&lab).await;

@@ -29,6 +29,8 @@ pub struct Customer {
 pub struct Site {
     pub page: String,
     pub idempotency_key: String,
+    /// SQL that runs before the page shows, once.
+    pub migration: Option<String>,
 }
 
 impl Customer {
@@ -111,9 +113,14 @@ impl Customer {
 
     /// Whether the project's database answers its key.
     pub async fn sql(&self, project: &Value) -> Option<Value> {
+        self.query(project, "select 1 as n".to_owned()).await
+    }
+
+    /// Rows of a query on the project's database.
+    pub async fn query(&self, project: &Value, sql: String) -> Option<Value> {
         let path = format!("/projects/v1/admin/{}/sql", project["project_id"].as_str().unwrap());
         let key = project["service_key"].as_str().unwrap();
-        let request = self.http.post(format!("{}{path}", self.base())).bearer_auth(key).body("select 1 as n");
+        let request = self.http.post(format!("{}{path}", self.base())).bearer_auth(key).body(sql);
         let answer = self.ask(request).await?;
         assert_eq!(answer.status, 200, "{answer:?}");
         Some(answer.body["rows"].clone())
@@ -121,16 +128,29 @@ impl Customer {
 
     /// Plan, upload, commit from the start. None at the first step that is not answered for good.
     pub async fn deploy(&self, wallet: &Wallet, project: &Value, site: &Site) -> Option<Value> {
-        let sha256 = hex::encode(Sha256::digest(&site.page));
-        let content = json!({ "sha256": sha256, "size": site.page.len(), "contentType": "text/html" });
-        let spec =
-            json!({ "project": project["project_id"], "site": { "replace": { "index.html": content } } });
+        let content = |text: &str, content_type: &str| {
+            let sha256 = hex::encode(Sha256::digest(text));
+            json!({ "sha256": sha256, "size": text.len(), "contentType": content_type })
+        };
+        let page = content(&site.page, "text/html");
+        let mut spec =
+            json!({ "project": project["project_id"], "site": { "replace": { "index.html": page } } });
+        let mut texts = vec![&site.page];
+        if let Some(sql) = &site.migration {
+            texts.push(sql);
+            let reference = content(sql, "application/sql");
+            spec["database"] = json!({ "migrations": [
+                { "id": site.idempotency_key, "checksum": reference["sha256"], "sql_ref": reference } ] });
+        }
         let body = json!({ "spec": spec, "idempotency_key": site.idempotency_key });
         let plan = self.ask(self.signed(wallet, "POST", "/deploy/v2/plans", &body)).await?;
         assert_eq!(plan.status, 200, "{plan:?}");
-        let missing = plan.body["missing_content"].as_array().unwrap();
-        if missing.iter().any(|content| content["present"] == false) {
-            self.upload(project, &sha256, &site.page).await?;
+        for text in texts {
+            let sha256 = hex::encode(Sha256::digest(text));
+            let missing = plan.body["missing_content"].as_array().unwrap();
+            if missing.iter().any(|content| content["sha256"] == sha256 && content["present"] == false) {
+                self.upload(project, &sha256, text).await?;
+            }
         }
         let path = format!("/deploy/v2/plans/{}/commit", plan.body["plan_id"].as_str().unwrap());
         let commit = self.ask(self.signed(wallet, "POST", &path, &json!({}))).await?;

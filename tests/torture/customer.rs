@@ -133,7 +133,7 @@ impl Buyer {
             return;
         }
         let at = self.random.random_range(0..self.projects.len());
-        let site = Site { page: format!("<h1>{key}</h1>"), idempotency_key: key.clone() };
+        let site = Site { page: format!("<h1>{key}</h1>"), idempotency_key: key.clone(), migration: None };
         let (server, wallet, project) = (self.server.clone(), self.wallet.clone(), &mut self.projects[at]);
         let live = persist(&key, || server.deploy(&wallet, &project.body, &site)).await;
         project.deploys += 1;

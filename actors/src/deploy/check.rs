@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use store::Store;
 use store::deploys::Plan;
 use store::releases::{LiveProject, Release};
 use types::{Code, Mutation, Problem, ReleaseId, Sha256Hex};
 
-use super::{Files, Spec, deploy_problem};
+use super::{Spec, deploy_problem, effective};
 use crate::Deps;
 use crate::kit::ActorError;
 
@@ -24,63 +23,99 @@ pub enum Verdict {
     Refused(Box<Problem>),
 }
 
-/// Judges a plan against what is there now: the project lives, the base did not move, the content is in.
+/// Judges a plan against what is there now: the project lives, the base did not move, nobody else changes the
+/// database, the content and the secrets are in.
 ///
 /// # Errors
-/// `Store` when that cannot be looked up.
+/// `Store`, or `Outside` of the object store, when that cannot be looked up.
 pub async fn check(deps: &Deps, plan: &Plan, spec: &Spec) -> Result<Verdict, ActorError> {
-    let refused = |code, message: &str| {
-        let problem = deploy_problem(code, "validate", message)
+    let refused = |problem: Problem| {
+        let problem = problem
             .mutation(Mutation::NotStarted)
             .extra("operation_id", plan.operation.to_string())
             .extra("plan_id", plan.id.to_string());
-        Verdict::Refused(Box::new(problem))
+        Ok(Verdict::Refused(Box::new(problem)))
     };
+    let problem = |code, message: &str| deploy_problem(code, "validate", message);
     let live = store::releases::live_project_find(&deps.store, plan.project).await?;
     let Some(live) = live.filter(|live| live.is_ready) else {
-        return Ok(refused(Code::ProjectNotFound, "the project is gone"));
+        return refused(problem(Code::ProjectNotFound, "the project is gone"));
     };
     if live.active_release != plan.active_release {
-        return Ok(refused(Code::BaseReleaseConflict, "another release went live since the plan"));
+        return refused(problem(Code::BaseReleaseConflict, "another release went live since the plan"));
     }
     if let (true, Some(active)) = (plan.is_noop, plan.active_release) {
         return Ok(Verdict::Noop(active));
     }
-    let missing = missing(deps, spec, plan).await?;
-    let Some((path, _)) = missing.first_key_value() else { return Ok(Verdict::Go) };
-    let message = format!("{} of the plan's objects were not uploaded", missing.len());
-    let Verdict::Refused(problem) = refused(Code::ContentUploadFailed, &message) else {
-        return Ok(Verdict::Go);
-    };
-    let named: Vec<&str> = missing.values().take(NAMED_MAX).map(|sha256| sha256.as_str()).collect();
-    Ok(Verdict::Refused(Box::new(problem.extra("resource", spec.resource(path)).detail("missing", named))))
+    let gate = store::deploys::gate_find(&deps.store, plan.project).await?;
+    if let Some(gate) = gate.filter(|gate| gate.operation != plan.operation) {
+        return refused(gated(gate.operation));
+    }
+    if let Some(missing) = missing_content(deps, spec, plan).await? {
+        return refused(missing);
+    }
+    if let Some(missing) = missing_secrets(deps, spec).await? {
+        return refused(missing);
+    }
+    match effective(deps, spec.clone()).await {
+        Ok(_) => Ok(Verdict::Go),
+        Err(ActorError::Refused(problem)) => refused(*problem),
+        Err(e) => Err(e),
+    }
 }
 
-/// One path for each object that the project does not hold in that size.
-async fn missing<'a>(
-    deps: &Deps,
-    spec: &'a Spec,
-    plan: &Plan,
-) -> Result<BTreeMap<&'a str, &'a Sha256Hex>, ActorError> {
-    let mut wanted: Vec<Sha256Hex> = spec.contents().map(|(_, content)| content.sha256.clone()).collect();
+/// Another deploy is changing the project's database.
+pub(super) fn gated(holder: types::OperationId) -> Problem {
+    let message = "another deploy is changing the project's database";
+    deploy_problem(Code::MigrateGateActive, "migrate-gate", message)
+        .mutation(Mutation::NotStarted)
+        .extra("retry_after", 2)
+        .detail("operation_id", holder.to_string())
+}
+
+/// The objects that the project does not hold in the size that the spec says.
+async fn missing_content(deps: &Deps, spec: &Spec, plan: &Plan) -> Result<Option<Problem>, ActorError> {
+    let contents = spec.contents();
+    let mut wanted: Vec<Sha256Hex> = contents.iter().map(|placed| placed.content.sha256.clone()).collect();
     wanted.sort();
     wanted.dedup();
     let held = store::content::content_held(&deps.store, plan.project, &wanted).await?;
-    Ok(spec
-        .contents()
-        .filter(|(_, content)| held.get(&content.sha256) != Some(&content.size))
-        .map(|(path, content)| (path.as_str(), &content.sha256))
-        .collect())
+    let missing: BTreeMap<&Sha256Hex, &str> = contents
+        .iter()
+        .filter(|placed| held.get(&placed.content.sha256) != Some(&placed.content.size))
+        .map(|placed| (&placed.content.sha256, placed.place.as_str()))
+        .collect();
+    let first = contents.iter().find(|placed| missing.contains_key(&placed.content.sha256));
+    let Some(first) = first else { return Ok(None) };
+    let code = match first.place.starts_with("database.migrations") {
+        true => Code::MigrationSqlNotFound,
+        false => Code::ContentUploadFailed,
+    };
+    let message = format!("{} of the plan's objects were not uploaded", missing.len());
+    let named: Vec<&str> = missing.keys().take(NAMED_MAX).map(|sha256| sha256.as_str()).collect();
+    let problem = deploy_problem(code, "validate", message);
+    Ok(Some(problem.extra("resource", first.place.as_str()).detail("missing", named)))
 }
 
-/// The files of a release, none for no release.
-///
-/// # Errors
-/// `Store`.
-pub async fn base_files(store: &Store, release: Option<ReleaseId>) -> Result<Files, ActorError> {
-    let Some(release) = release else { return Ok(Files::new()) };
-    let files = store::releases::release_files(store, release).await?;
-    Ok(files.into_iter().map(|file| (file.path.clone(), file)).collect())
+/// Keys that the spec requires or deletes and the project does not have.
+async fn missing_secrets(deps: &Deps, spec: &Spec) -> Result<Option<Problem>, ActorError> {
+    let (require, delete) = spec.secret_keys();
+    if require.is_empty() && delete.is_empty() {
+        return Ok(None);
+    }
+    let held = store::function_secrets::function_secrets_list(&deps.store, spec.project).await?;
+    let absent = |keys: &[String]| -> Vec<String> {
+        keys.iter().filter(|key| !held.iter().any(|one| one.key == **key)).cloned().collect()
+    };
+    let (required, deleted) = (absent(require), absent(delete));
+    let (place, keys) = match (required.is_empty(), deleted.is_empty()) {
+        (true, true) => return Ok(None),
+        (false, _) => ("secrets.require", required),
+        (true, false) => ("secrets.delete", deleted),
+    };
+    let message = format!("the project has no secret {}", keys.join(", "));
+    let problem = deploy_problem(Code::MissingRequiredSecret, "validate", message);
+    Ok(Some(problem.extra("resource", place).detail("keys", keys)))
 }
 
 /// The `urls` of a finished operation: text to text.

@@ -52,6 +52,7 @@ impl From<ActivateRefused> for ActorError {
             ActivateRefused::BaseMoved => (Code::BaseReleaseConflict, None),
             ActivateRefused::NameTaken(name) => (Code::DeploySubdomainTaken, Some(name)),
             ActivateRefused::NameReserved(name) => (Code::SubdomainReserved, Some(name)),
+            ActivateRefused::Gated => (Code::MigrateGateActive, None),
             ActivateRefused::Gone => (Code::ProjectNotFound, None),
         };
         let problem = deploy_problem(code, "activate", message).mutation(Mutation::NotStarted);
@@ -67,6 +68,7 @@ pub(super) fn is_final(code: Code) -> bool {
     matches!(
         code,
         Code::BaseReleaseConflict
+            | Code::MigrateGateActive
             | Code::DeploySubdomainTaken
             | Code::SubdomainReserved
             | Code::ProjectNotFound

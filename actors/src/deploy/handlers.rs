@@ -12,17 +12,35 @@ use store::releases::{self, NewRelease, Release};
 use types::{Code, Entropy, Mutation, OperationId, Problem, ReleaseId, TraceId, kill_point};
 
 use super::error::{error_object, is_final};
-use super::{Spec, State, Verdict, base_files, check, deploy_problem, materialise, urls};
+use super::{
+    Parts, Spec, State, Unmade, Verdict, check, checks, database, deploy_problem, effective, parts_after,
+    parts_of, urls,
+};
 use crate::kit::ActorError;
 use crate::{Deps, project};
 
 const ACTIVATE_SECS_MAX: u64 = 20;
 
+/// Whether a step led to another that can be taken at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Go {
+    On,
+    /// Something has to come first: a commit, a database, the sweep.
+    Wait,
+}
+
+impl State {
+    pub(super) fn moved(&mut self, to: Status, now: DateTime<Utc>) {
+        self.operation.status = to;
+        self.operation.updated_at = now;
+    }
+}
+
 pub(super) async fn load(deps: &Arc<Deps>, id: OperationId, fence: Fence) -> Result<State, ActorError> {
     let absent = || Problem::new(Code::OperationNotFound, format!("no operation {id}"));
     let operation = deploys::operation_find(&deps.store, id).await?.ok_or_else(absent)?;
     let plan = deploys::plan_find(&deps.store, operation.plan).await?.ok_or_else(absent)?;
-    Ok(State { operation, plan, fence })
+    Ok(State { operation, plan, fence, spec: None })
 }
 
 /// Starts the operation, once, and takes it as far as it gets.
@@ -46,31 +64,29 @@ pub(super) async fn commit(deps: &Arc<Deps>, state: &mut State, trace: TraceId) 
 /// Goes on until the operation ends or something has to wait.
 pub(super) async fn advance(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
     loop {
-        match state.operation.status {
+        let go = match state.operation.status {
             Status::Committing => validate(deps, state).await?,
             Status::Staging => stage(deps, state).await?,
-            Status::Activating | Status::ActivationPending => {
-                activate(deps, state).await?;
-                if state.operation.status == Status::ActivationPending {
-                    return Ok(());
-                }
-            }
-            // Waits for a commit, or has ended. Nothing of this version makes the states in between.
+            Status::Gating => database::gate(deps, state).await?,
+            Status::Migrating => database::migrate(deps, state).await?,
+            Status::SchemaSettling => database::settle(deps, state).await?,
+            Status::Activating | Status::ActivationPending => activate(deps, state).await?,
+            // Waits for a commit, or has ended.
             Status::Planning
             | Status::Uploading
-            | Status::Gating
-            | Status::Migrating
-            | Status::SchemaSettling
             | Status::Ready
             | Status::Failed
             | Status::RolledBack
-            | Status::NeedsRepair => return Ok(()),
+            | Status::NeedsRepair => Go::Wait,
+        };
+        if go == Go::Wait {
+            return Ok(());
         }
     }
 }
 
-async fn validate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
-    let spec = spec(state)?;
+async fn validate(deps: &Arc<Deps>, state: &mut State) -> Result<Go, ActorError> {
+    let spec = planned(state)?;
     let now = deps.clock.now();
     match check(deps, &state.plan, &spec).await? {
         Verdict::Refused(problem) => fail(deps, state, "validate", &problem).await,
@@ -79,7 +95,7 @@ async fn validate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError>
             step.events = vec![phase("validate", "done"), phase("stage", "started")];
             write(deps, state, step, None).await?;
             kill_point!("deploy.validated");
-            Ok(())
+            Ok(Go::On)
         }
         Verdict::Noop(active) => {
             let live = release(deps, active).await?;
@@ -90,15 +106,18 @@ async fn validate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError>
     }
 }
 
-/// Writes the release with its files. Invisible, so a crash right after it costs nothing.
-async fn stage(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
-    let spec = spec(state)?;
-    let base = base_files(&deps.store, state.plan.base_release).await?;
-    let live = match state.plan.active_release {
-        same if same == state.plan.base_release => base.clone(),
-        other => base_files(&deps.store, other).await?,
+/// Writes the release with its parts. Invisible, so a crash right after it costs nothing.
+async fn stage(deps: &Arc<Deps>, state: &mut State) -> Result<Go, ActorError> {
+    let spec = spec(deps, state).await?;
+    let base = parts_of(&deps.store, state.plan.base_release).await?;
+    let shown = match state.plan.active_release {
+        same if same == state.plan.base_release => base.files.clone(),
+        other => parts_of(&deps.store, other).await?.files,
     };
-    let files: Vec<_> = materialise(&base, spec.site.as_ref(), &live).into_values().collect();
+    let Parts { files, functions, routes } = match parts_after(&base, &spec, &shown) {
+        Ok(parts) => parts,
+        Err(unmade) => return fail(deps, state, "stage", &misfit(&unmade)).await,
+    };
     let now = deps.clock.now();
     let release = NewRelease {
         id: ReleaseId::new(&*deps.entropy),
@@ -110,27 +129,55 @@ async fn stage(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
         deployment_id: deployment_id(now, &*deps.entropy),
         created_by: state.plan.created_by.clone(),
         created_at: now,
+        files: files.into_values().collect(),
+        functions: functions.into_values().collect(),
+        routes,
     };
-    let mut step = Step::new(Status::Staging, Event::Staged, now);
+    let (event, next) = match spec.touches_database() {
+        true => (Event::StagedToMigrate, "migrate-gate"),
+        false => (Event::Staged, "activate"),
+    };
+    let mut step = Step::new(Status::Staging, event, now);
     step.target_release = Some(release.id);
-    step.events = vec![phase("stage", "done"), phase("activate", "started")];
+    step.events = vec![phase("stage", "done"), phase(next, "started")];
 
     let mut tx = deps.store.fenced(&state.fence).await?;
-    releases::release_stage(&mut tx, &release, &files).await?;
+    releases::release_stage(&mut tx, &release).await?;
     let status = deploys::operation_step(&mut tx, state.operation.id, &step).await?;
     kill_point!("deploy.stage.written");
     tx.commit().await?;
     kill_point!("deploy.staged");
 
-    state.operation.status = status;
+    state.moved(status, now);
     state.operation.target_release = Some(release.id);
-    let files = files.len();
+    let files = release.files.len();
     tracing::info!(operation.id = %state.operation.id, release.id = %release.id, files, "release staged");
-    Ok(())
+    Ok(Go::On)
+}
+
+/// What does not fit together, as the author reads it.
+pub fn misfit(unmade: &Unmade) -> Problem {
+    let (place, message) = match unmade {
+        Unmade::NoSource(name) => {
+            let place = format!("functions.patch.set.{name}");
+            let message = format!("{place}: a function that is not there yet needs a source");
+            (place, message)
+        }
+        Unmade::NoTarget(route) => {
+            let message = format!(
+                "routes: {} leads to {}, which is no function of this release",
+                route.pattern, route.target
+            );
+            ("routes".to_owned(), message)
+        }
+    };
+    deploy_problem(Code::InvalidSpec, "validate", message)
+        .extra("resource", place.as_str())
+        .extra("fix", json!({ "action": "set_field", "path": place }))
 }
 
 /// Asks the project's actor to move its pointer. The rows, not the answer, say whether it did.
-async fn activate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError> {
+async fn activate(deps: &Arc<Deps>, state: &mut State) -> Result<Go, ActorError> {
     let operation = state.operation.id;
     let target = state
         .operation
@@ -154,7 +201,9 @@ async fn activate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError>
     }
     let problem = match asked {
         Some(ActorError::Refused(problem)) if is_final(problem.code) => {
-            return fail(deps, state, "activate", &problem).await;
+            let migrated = spec(deps, state).await?.touches_database();
+            let mutation = if migrated { Mutation::Partial } else { problem.mutation };
+            return fail(deps, state, "activate", &problem.mutation(mutation)).await;
         }
         Some(e) => {
             let error = &e as &dyn std::error::Error;
@@ -167,7 +216,8 @@ async fn activate(deps: &Arc<Deps>, state: &mut State) -> Result<(), ActorError>
     let mut step = Step::new(from, Event::ActivationDeferred, deps.clock.now());
     step.error = Some(error_object(&problem, &state.operation));
     step.events = vec![phase("activate", "failed")];
-    write(deps, state, step, None).await
+    write(deps, state, step, None).await?;
+    Ok(Go::Wait)
 }
 
 /// The step into `ready`.
@@ -176,34 +226,40 @@ async fn finish(
     state: &mut State,
     mut step: Step,
     release: &Release,
-) -> Result<(), ActorError> {
+) -> Result<Go, ActorError> {
     let live = releases::live_project_find(&deps.store, state.plan.project).await?;
     let live = live.ok_or(store::StoreError::NotFound("project"))?;
     let urls = urls(deps, &live, release).await?;
+    let planned = planned(state)?.checks;
+    if !planned.is_empty() {
+        let parts = parts_of(&deps.store, Some(release.id)).await?;
+        step.events.extend(checks::looked(&planned, &parts));
+    }
     step.release = Some(release.id);
     step.events.push(phase("ready", "done"));
     step.events.push(json!({ "type": "ready", "releaseId": release.id, "urls": urls }));
     step.urls = Some(urls);
     write(deps, state, step, None).await?;
     kill_point!("deploy.ready");
-    Ok(())
+    Ok(Go::Wait)
 }
 
 /// The step into `failed`. A release that was staged never goes live.
-async fn fail(
+pub(super) async fn fail(
     deps: &Arc<Deps>,
     state: &mut State,
     during: &str,
     problem: &Problem,
-) -> Result<(), ActorError> {
+) -> Result<Go, ActorError> {
     let mut step = Step::new(state.operation.status, Event::Failed, deps.clock.now());
     step.error = Some(error_object(problem, &state.operation));
     step.events = vec![phase(during, "failed")];
-    write(deps, state, step, state.operation.target_release).await
+    write(deps, state, step, state.operation.target_release).await?;
+    Ok(Go::Wait)
 }
 
 /// Writes a step, then remembers it. `failed` is a staged release that must not go live any more.
-async fn write(
+pub(super) async fn write(
     deps: &Arc<Deps>,
     state: &mut State,
     step: Step,
@@ -221,7 +277,7 @@ async fn write(
     }
     tx.commit().await?;
 
-    state.operation.status = status;
+    state.moved(status, step.now);
     tracing::info!(operation.id = %id, from = step.from.as_str(), to = status.as_str(), "operation moved");
     Ok(())
 }
@@ -231,12 +287,23 @@ async fn release(deps: &Arc<Deps>, id: ReleaseId) -> Result<Release, ActorError>
     Ok(found.ok_or(store::StoreError::NotFound("release"))?)
 }
 
-fn spec(state: &State) -> Result<Spec, ActorError> {
+/// The spec as it is carried out. Read once: content never changes under its name.
+pub(super) async fn spec(deps: &Arc<Deps>, state: &mut State) -> Result<Arc<Spec>, ActorError> {
+    if let Some(spec) = &state.spec {
+        return Ok(spec.clone());
+    }
+    let spec = Arc::new(effective(deps, planned(state)?).await?.spec);
+    state.spec = Some(spec.clone());
+    Ok(spec)
+}
+
+/// The spec as it was planned.
+fn planned(state: &State) -> Result<Spec, ActorError> {
     serde_json::from_value(state.plan.spec.clone())
         .map_err(|e| store::StoreError::Corrupt(format!("spec of plan {}: {e}", state.plan.id)).into())
 }
 
-fn phase(phase: &str, status: &str) -> Value {
+pub(super) fn phase(phase: &str, status: &str) -> Value {
     json!({ "type": "commit.phase", "phase": phase, "status": status })
 }
 

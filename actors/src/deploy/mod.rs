@@ -1,16 +1,27 @@
-//! Owns deploy operations: validate, stage, activate, ready.
+//! Owns deploy operations: validate, stage, gate, migrate, settle, activate, ready.
 //!
 //! Each step is one fenced transaction that compares and sets the operation's status and appends its events,
 //! so a crash leaves a row that says exactly what comes next, and [`Request::Step`] goes on from there.
-//! Nothing is visible before `activating`; going live is one pointer move of the project's actor, which
-//! refuses when another release went live since the plan. A step that cannot be done now is left for the
-//! sweep; one that can never be done ends the operation as `failed` with the reason on the row.
+//! Nothing of a release is visible before `activating`; going live is one pointer move of the project's actor,
+//! which refuses when another release went live since the plan. A step that cannot be done now is left for the
+//! sweep; one that can never be done ends the operation with the reason on the row.
+//!
+//! A release that changes the project's database takes the project's gate first: then no other release goes
+//! live until this operation has moved the pointer or ended. Up to there it can be given up without a trace.
+//! From `migrating` on it goes forward: migrations and manifest are idempotent work in the project's own
+//! database (`rest::migrate`), so a step that died is done again, and what had been committed is found there.
 
 mod canonical;
 mod check;
+mod checks;
+mod database;
 mod error;
+mod functions;
 mod handlers;
+mod manifest_json;
 mod materialise;
+mod parts;
+mod routes;
 mod spec;
 mod sweep;
 #[cfg(test)]
@@ -27,10 +38,19 @@ use crate::Deps;
 use crate::kit::{ActorError, Kind};
 
 pub use canonical::digest;
-pub use check::{Verdict, base_files, check, urls};
+pub use check::{Verdict, check, urls};
+pub use database::{SQL_BYTES_MAX, changed};
 pub use error::deploy_problem;
+pub use functions::{FunctionChanged, FunctionDiff, Functions, RUNTIME, function_diff};
+pub use handlers::misfit;
+pub use manifest_json::{Effective, effective};
 pub use materialise::{FileChange, Files, SiteDiff, materialise, site_diff};
-pub use spec::{Anchor, Base, Content, SiteChange, Spec};
+pub use parts::{Parts, Unmade, parts_after, parts_of};
+pub use routes::{RouteChanged, RouteDiff, route_diff, route_view, routes_digest};
+pub use spec::{
+    Anchor, Base, Check, Content, Database, FunctionChange, FunctionSpec, Migration, Placed, SecretChange,
+    SiteChange, Source, Spec, Transaction,
+};
 pub use sweep::{orphans_sweep, uploads_sweep};
 
 pub struct Deploy;
@@ -50,6 +70,8 @@ pub struct State {
     pub(super) operation: Operation,
     pub(super) plan: Plan,
     pub(super) fence: Fence,
+    /// The plan's spec as it is carried out, once it was asked for.
+    pub(super) spec: Option<Arc<Spec>>,
 }
 
 impl Kind for Deploy {

@@ -172,6 +172,7 @@ fn refusal(id: ProjectId, refused: ActivateRefused) -> ActorError {
     let code = match refused {
         ActivateRefused::Store(e) => return e.into(),
         ActivateRefused::BaseMoved => Code::BaseReleaseConflict,
+        ActivateRefused::Gated => Code::MigrateGateActive,
         ActivateRefused::NameTaken(_) => Code::SubdomainTaken,
         ActivateRefused::NameReserved(_) => Code::SubdomainReserved,
         ActivateRefused::Gone | ActivateRefused::Before => return gone(id).into(),

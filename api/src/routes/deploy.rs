@@ -40,6 +40,7 @@ fn under_prefix() -> Router<AppState> {
         .route("/releases/active", get(active))
         .route("/releases/diff", get(diff))
         .route("/releases/{id}", get(release))
+        .route("/releases/{id}/promote", post(promote))
 }
 
 #[derive(Deserialize)]
@@ -48,6 +49,12 @@ struct PlanBody {
     spec: Value,
     manifest_ref: Option<Value>,
     idempotency_key: Option<String>,
+}
+
+/// Later clients also send the codes of warnings that they accept; going back has none.
+#[derive(Deserialize)]
+struct PromoteBody {
+    project: String,
 }
 
 #[derive(Deserialize)]
@@ -161,6 +168,18 @@ async fn release(
     let limit = site_limit_of(site_limit.as_deref())?;
     let release: ReleaseId = id(&release, Code::ResourceNotFound)?;
     Ok(Json(inventory_view(&plane.release_get(&caller, release).await?, limit)))
+}
+
+/// `POST /deploy/v2/releases/{id}/promote`
+async fn promote(
+    State(plane): State<Plane>,
+    Who(caller): Who,
+    Path(release): Path<String>,
+    body: Body,
+) -> Result<Json<Value>, ApiProblem> {
+    let PromoteBody { project } = body.json()?;
+    let (project, release) = (id(&project, Code::ProjectNotFound)?, id(&release, Code::ResourceNotFound)?);
+    Ok(Json(commit_view(&plane.release_promote(&caller, project, release).await?)))
 }
 
 /// `GET /deploy/v2/releases/diff`

@@ -15,6 +15,7 @@ mod lab;
 mod payments;
 mod projects;
 mod rest;
+mod secrets;
 mod service;
 pub(crate) mod sites;
 mod subdomains;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(payments::routes())
         .merge(projects::routes())
         .merge(rest::routes())
+        .merge(secrets::routes())
         .merge(service::routes())
         .merge(subdomains::routes())
         .merge(tiers::routes())

@@ -3,12 +3,18 @@
 //! A plan says what a spec would change and which content is missing; nothing moves before its commit. The
 //! commit is a message to the operation's actor, which goes on whether or not somebody waits for it.
 
+mod caps;
+mod compare;
 mod operation;
 mod plan;
 mod spec;
+mod warn;
 
 pub use operation::{CommitStatus, Committed};
-pub use plan::{MissingContent, PlanRequest, Planned, Warning};
+pub use plan::{MigrationPlan, MissingContent, PlanRequest, Planned};
+pub use warn::Warning;
 
-pub use actors::deploy::{FileChange, SiteDiff};
+pub use actors::deploy::{
+    FileChange, FunctionDiff, Functions, RouteDiff, SiteDiff, Transaction, route_view, routes_digest,
+};
 pub use store::deploys::{Operation, OperationPage};

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use blobs::BlobStream;
 use bytes::Bytes;
 use futures::StreamExt;
+use sites::routes::{Routed, route};
 use sites::{Cache, Conditions, FileRef, Head, Resolution, SiteHost};
 
 use crate::Plane;
@@ -75,13 +76,16 @@ impl Plane {
         let path = sites::path::decode(request.path).map_err(|_| page(400, "Bad path"))?;
         let release =
             target.and_then(|target| target.release).ok_or_else(|| page(404, "There is no site here"))?;
-        if !matches!(request.method, "GET" | "HEAD") {
-            return Err(page(405, "Only GET and HEAD"));
-        }
         let release = cache.release(store, release).await.map_err(|e| {
             tracing::warn!(error = &e as &dyn std::error::Error, "release not read");
             page(503, "Try again in a moment")
         })?;
+        match route(release.routes(), &path, request.method) {
+            Routed::Function(route) => return Err(not_running(&route.target)),
+            Routed::NotAllowed(allowed) => return Err(not_allowed(&allowed.join(", "))),
+            Routed::Static if matches!(request.method, "GET" | "HEAD") => {}
+            Routed::Static => return Err(page(405, "Only GET and HEAD")),
+        }
         let wants_body = request.method == "GET";
         match sites::resolve(&*release, &path) {
             Resolution::File { path, file } => {
@@ -139,6 +143,37 @@ impl Plane {
         }
         Ok(SiteAnswer { status, headers, body: SiteBody::Whole(whole.slice(start..end)) })
     }
+}
+
+/// A function answers this path, and functions do not run yet. Never a file instead.
+///
+/// # Source
+/// Wire contract 02 section 10.2, rule 2.
+fn not_running(function: &str) -> SiteAnswer {
+    let code = types::Code::FunctionNotRunning;
+    let body = serde_json::json!({
+        "code": code.as_str(),
+        "message": format!("{function} answers here, and this server does not run functions yet"),
+        "error": format!("{function} answers here, and this server does not run functions yet"),
+        "retryable": code.retryable(),
+        "hint": code.advice(),
+    })
+    .to_string();
+    let headers = vec![
+        ("content-type", "application/json".to_owned()),
+        ("content-length", body.len().to_string()),
+        ("cache-control", "private, no-store".to_owned()),
+        ("x-run402-cache", "dynamic-bypass".to_owned()),
+        ("x-content-type-options", "nosniff".to_owned()),
+    ];
+    SiteAnswer { status: code.status(), headers, body: SiteBody::Whole(body.into()) }
+}
+
+fn not_allowed(allowed: &str) -> SiteAnswer {
+    let mut answer = page(405, "This method is not answered here");
+    answer.headers.retain(|(name, _)| *name != "allow");
+    answer.headers.push(("allow", allowed.to_owned()));
+    answer
 }
 
 const HTML: &str = "text/html; charset=utf-8";

@@ -24,6 +24,7 @@ pub mod project;
 mod rate;
 pub mod release;
 pub mod rest;
+pub mod secrets;
 pub mod sql;
 pub mod status;
 pub mod subdomain;

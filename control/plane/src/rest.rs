@@ -51,9 +51,10 @@ impl Plane {
     /// Answers a request on a project's tables or functions, PostgREST's refusals included.
     ///
     /// # Errors
-    /// `UNAUTHORIZED` without a valid token; `ADMIN_REQUIRED` for a service key on the public door; `FORBIDDEN`
-    /// for two tokens of two projects, and for anything but a service key on the admin door; `RATE_LIMITED`;
-    /// `QUOTA_EXCEEDED`; `UNAVAILABLE`, `RESULT_TOO_LARGE` and `OUTCOME_UNKNOWN` of the database.
+    /// `MIGRATE_GATE_ACTIVE` while a deploy runs migrations; `UNAUTHORIZED` without a valid token;
+    /// `ADMIN_REQUIRED` for a service key on the public door; `FORBIDDEN` for two tokens of two projects, and for
+    /// anything but a service key on the admin door; `RATE_LIMITED`; `QUOTA_EXCEEDED`; `UNAVAILABLE`,
+    /// `RESULT_TOO_LARGE` and `OUTCOME_UNKNOWN` of the database.
     ///
     /// # Source
     /// Wire contract 01 sections 8.1 and 8.2.
@@ -132,7 +133,12 @@ impl Plane {
         let found = store::projects::project_secrets_find(&deps.store, &deps.master_key, project, purpose)
             .await
             .map_err(store_problem)?;
-        Ok(found.filter(|found| found.phase == Phase::Ready).map(|found| found.secrets))
+        let found = found.filter(|found| found.phase == Phase::Ready);
+        if found.as_ref().is_some_and(|found| found.blocks_data) {
+            // Asked again, for the operation's name.
+            self.data_gate(project).await?;
+        }
+        Ok(found.map(|found| found.secrets))
     }
 
     async fn rest_slot(&self, project: ProjectId) -> Result<Slot, Problem> {

@@ -3,7 +3,7 @@
 use rest::{SqlOutcome, SqlRequest};
 use serde_json::Value;
 use store::cells::Slot;
-use types::{Code, Problem, ProjectId};
+use types::{Code, Mutation, Problem, ProjectId};
 
 use crate::Plane;
 use crate::caller::Caller;
@@ -33,6 +33,7 @@ impl Plane {
     ) -> Result<SqlOutcome, Problem> {
         self.service_key(caller, project).await?;
         let pool = self.data_call(project).await?;
+        self.data_gate(project).await?;
         if !rest::sql::only_frees(&request.text) {
             self.storage_allowed(&pool)?;
         }
@@ -55,6 +56,28 @@ impl Plane {
         let tables =
             rest::schema::read(&self.deps().cells, &slot).await.map_err(rest::sql::SqlError::into_problem)?;
         Ok(Schema { schema: slot.schema(), tables })
+    }
+
+    /// Puts off a request of the project's data while a deploy runs migrations.
+    ///
+    /// # Errors
+    /// `MIGRATE_GATE_ACTIVE` with `retry_after`.
+    ///
+    /// # Source
+    /// Wire contract 02 section 4.5, "migrate-gate".
+    pub(crate) async fn data_gate(&self, project: ProjectId) -> Result<(), Problem> {
+        let gate = store::deploys::gate_find(&self.deps().store, project).await.map_err(store_problem)?;
+        match gate {
+            Some(gate) if gate.blocks_data => {
+                let message = "a deploy is running migrations on this project's database";
+                Err(Problem::new(Code::MigrateGateActive, message)
+                    .mutation(Mutation::NotStarted)
+                    .extra("phase", "migrate-gate")
+                    .extra("retry_after", 1)
+                    .detail("operation_id", gate.operation.to_string()))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Where the project's database is. One that was made by an older version is brought up to ours first.

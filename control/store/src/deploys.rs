@@ -10,10 +10,14 @@ use uuid::Uuid;
 use crate::{During, FencedTx, Store, StoreError, Tx};
 
 mod entity;
+mod gate;
 mod list;
+mod migrations;
 mod status;
 
+pub use gate::{Gate, GateAsk, GateTaken, gate_find, gate_open, gate_release, gate_take};
 pub use list::{OperationPage, events_list, operation_list};
+pub use migrations::{AppliedMigration, migrations_list, migrations_note};
 pub use status::{Event, IllegalMove, Status};
 
 /// A release that was planned: what to do, and on top of what.
@@ -67,6 +71,8 @@ pub struct Replay<'a> {
     pub active_release: Option<ReleaseId>,
     pub digest: &'a Sha256Hex,
     pub idempotency_key: Option<&'a str>,
+    /// Nothing would change, as things are now.
+    pub is_noop: bool,
     pub now: DateTime<Utc>,
 }
 
@@ -114,7 +120,8 @@ pub async fn plan_lock(tx: &mut Tx, project: ProjectId, digest: &Sha256Hex) -> R
     Ok(())
 }
 
-/// The live plan that answers the same question, unless it failed. With a client's key, also one that
+/// The live plan that answers the same question, unless it failed, or had nothing to do and now has: rights and
+/// migrations may change without a release. With a client's key, also one that
 /// finished under it although the base has moved since: that is the question being asked again after a lost
 /// answer. And one whose own release is what is live by now, although the operation has not noticed: a crash
 /// may come between the two.
@@ -129,7 +136,8 @@ pub async fn plan_replay_find(tx: &mut Tx, replay: &Replay<'_>) -> Result<Option
         "select p.* from deploy_plans p join deploy_operations o on o.id = p.operation_id
          where p.project_id = $1 and p.digest = $2 and p.idempotency_key is not distinct from $3
            and p.expires_at > $4 and o.status not in ('failed', 'rolled_back', 'needs_repair')
-           and ((p.base_release_id is not distinct from $5 and p.active_release_id is not distinct from $6)
+           and ((p.base_release_id is not distinct from $5 and p.active_release_id is not distinct from $6
+               and ($7 or not p.is_noop))
              or ($3 is not null and o.status = 'ready')
              or (o.status in ('activating', 'activation_pending') and o.target_release_id = $6))
          order by p.created_at desc limit 1",
@@ -140,6 +148,7 @@ pub async fn plan_replay_find(tx: &mut Tx, replay: &Replay<'_>) -> Result<Option
     .bind(replay.now)
     .bind(replay.base_release.map(|r| r.0))
     .bind(replay.active_release.map(|r| r.0))
+    .bind(replay.is_noop)
     .fetch_optional(tx.conn())
     .await
     .during("find an earlier plan")?;
@@ -210,7 +219,8 @@ pub async fn operation_find(store: &Store, id: OperationId) -> Result<Option<Ope
     row.as_ref().map(operation).transpose()
 }
 
-/// Moves an operation and appends its events, in one commit. Fields that the step does not set stay.
+/// Moves an operation and appends its events, in one commit. Fields that the step does not set stay. The last
+/// step gives the project's gate back.
 ///
 /// # Errors
 /// `Stale` when the row no longer holds `from` or the move is not a legal one: nothing was written.
@@ -240,6 +250,9 @@ pub async fn operation_step(tx: &mut FencedTx, id: OperationId, step: &Step) -> 
     .during("move an operation")?;
     if done.rows_affected() != 1 {
         return Err(StoreError::Stale("deploy operation"));
+    }
+    if to.is_terminal() {
+        gate_release(tx.tx(), id).await?;
     }
     events_append(tx.tx(), id, &step.events, step.now).await?;
     Ok(to)

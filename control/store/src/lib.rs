@@ -20,6 +20,7 @@ mod claims;
 pub mod content;
 pub mod deploys;
 mod error;
+pub mod function_secrets;
 pub mod lab_clock;
 pub mod ledger;
 pub mod lifecycle;

@@ -39,6 +39,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     70 "0070_mail",
     71 "0071_account_mail",
     72 "0072_event_subjects",
+    80 "0080_deploy_parts",
 ];
 
 impl Store {

@@ -10,9 +10,13 @@ use crate::{During, FencedTx, Store, StoreError, Tx};
 
 mod activate;
 mod host;
+mod parts;
 
 pub use activate::{ActivateRefused, NameChange, release_activate, release_fail};
 pub use host::{SiteTarget, site_of_deployment, site_of_project, site_of_subdomain};
+pub use parts::{
+    ReleaseFunction, Route, functions_elsewhere, release_functions, release_routes, sort_routes,
+};
 
 /// An immutable release.
 #[derive(Debug, Clone)]
@@ -31,6 +35,10 @@ pub struct Release {
     pub created_at: DateTime<Utc>,
     pub activated_at: Option<DateTime<Utc>>,
     pub superseded_at: Option<DateTime<Utc>>,
+    /// The project's names when it went live.
+    pub names: Option<Vec<String>>,
+    /// The keys of the project's secrets when it went live.
+    pub secret_keys: Option<Vec<String>>,
 }
 
 /// A release to write, still invisible.
@@ -45,6 +53,10 @@ pub struct NewRelease {
     pub deployment_id: String,
     pub created_by: String,
     pub created_at: DateTime<Utc>,
+    pub files: Vec<ReleaseFile>,
+    pub functions: Vec<ReleaseFunction>,
+    /// Sorted.
+    pub routes: Vec<Route>,
 }
 
 /// One file of a release.
@@ -104,18 +116,17 @@ pub async fn project_ready_locked(tx: &mut Tx, id: ProjectId) -> Result<bool, St
     Ok(alive.is_some())
 }
 
-/// Writes a release with its files. Invisible until it is activated.
+/// Writes a release with all its parts. Invisible until it is activated.
 ///
 /// # Errors
 /// `Constraint` when an id or the deployment id is used twice, or content is unknown.
-pub async fn release_stage(
-    tx: &mut FencedTx,
-    release: &NewRelease,
-    files: &[ReleaseFile],
-) -> Result<(), StoreError> {
+pub async fn release_stage(tx: &mut FencedTx, release: &NewRelease) -> Result<(), StoreError> {
+    let routes = serde_json::to_value(&release.routes)
+        .map_err(|e| StoreError::Corrupt(format!("routes to store: {e}")))?;
     sqlx::query(
         "insert into releases (id, project_id, parent_id, operation_id, plan_id, status, digest,
-           deployment_id, created_by, created_at) values ($1, $2, $3, $4, $5, 'staged', $6, $7, $8, $9)",
+           deployment_id, created_by, created_at, routes)
+         values ($1, $2, $3, $4, $5, 'staged', $6, $7, $8, $9, $10)",
     )
     .bind(release.id.0)
     .bind(release.project.0)
@@ -126,9 +137,15 @@ pub async fn release_stage(
     .bind(&release.deployment_id)
     .bind(&release.created_by)
     .bind(release.created_at)
+    .bind(routes)
     .execute(tx.conn())
     .await
     .during("stage a release")?;
+    stage_files(tx, release.id, &release.files).await?;
+    parts::stage(tx, release.id, &release.functions).await
+}
+
+async fn stage_files(tx: &mut FencedTx, release: ReleaseId, files: &[ReleaseFile]) -> Result<(), StoreError> {
     let sizes: Vec<i64> = files.iter().map(|f| i64::try_from(f.size_bytes).unwrap_or(i64::MAX)).collect();
     sqlx::query(
         "insert into release_files (release_id, path, sha256, size_bytes, content_type, revalidate)
@@ -136,7 +153,7 @@ pub async fn release_stage(
          from unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::boolean[])
            as f (path, sha256, size_bytes, content_type, revalidate)",
     )
-    .bind(release.id.0)
+    .bind(release.0)
     .bind(files.iter().map(|f| f.path.as_str()).collect::<Vec<_>>())
     .bind(files.iter().map(|f| f.sha256.as_str()).collect::<Vec<_>>())
     .bind(sizes)
@@ -227,6 +244,14 @@ pub async fn project_releases_drop(
             "drop files",
             "delete from release_files f using releases r where r.id = f.release_id and r.project_id = $1",
         ),
+        (
+            "drop functions",
+            "delete from release_functions f using releases r
+             where r.id = f.release_id and r.project_id = $1",
+        ),
+        ("drop secrets", "delete from function_secrets where project_id = $1"),
+        ("drop the gate", "delete from deploy_gates where project_id = $1"),
+        ("drop the list of migrations", "delete from project_migrations where project_id = $1"),
         ("drop releases", "delete from releases where project_id = $1"),
         (
             "drop deploy events",
@@ -257,6 +282,8 @@ fn release(row: &PgRow) -> Result<Release, StoreError> {
             created_at: row.try_get("created_at")?,
             activated_at: row.try_get("activated_at")?,
             superseded_at: row.try_get("superseded_at")?,
+            names: row.try_get("names")?,
+            secret_keys: row.try_get("secret_keys")?,
         })
     };
     read().during("read a release")

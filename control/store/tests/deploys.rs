@@ -11,8 +11,8 @@ use store::content::{
     upload_abort, uploads_expired,
 };
 use store::deploys::{
-    Event, Plan, Replay, Status, Step, events_list, operation_find, operation_list, operation_step,
-    plan_create, plan_replay_find, unfinished,
+    Event, GateAsk, GateTaken, Plan, Replay, Status, Step, events_list, gate_find, gate_open, gate_take,
+    operation_find, operation_list, operation_step, plan_create, plan_replay_find, unfinished,
 };
 use store::projects::{NewProject, project_insert};
 use store::releases::{
@@ -94,6 +94,13 @@ impl World {
             operation_step(&mut tx, plan.operation, &Step::new(status, event, now())).await.unwrap();
             tx.commit().await.unwrap();
         }
+        let file = ReleaseFile {
+            path: "index.html".into(),
+            sha256: sha(n),
+            size_bytes: 1,
+            content_type: "text/html".into(),
+            revalidate: false,
+        };
         let release = NewRelease {
             id: ReleaseId::new(&OsEntropy),
             project: self.project,
@@ -104,17 +111,13 @@ impl World {
             deployment_id: format!("dpl_{n}_{}", &sha(n).as_str()[..6]),
             created_by: "0xabc".into(),
             created_at: now(),
-        };
-        let file = ReleaseFile {
-            path: "index.html".into(),
-            sha256: sha(n),
-            size_bytes: 1,
-            content_type: "text/html".into(),
-            revalidate: false,
+            files: vec![file],
+            functions: vec![],
+            routes: vec![],
         };
         let mut tx = self.db.store.fenced(&fence).await.unwrap();
         content_lock(tx.tx(), &sha(n), 1, now()).await.unwrap();
-        release_stage(&mut tx, &release, &[file]).await.unwrap();
+        release_stage(&mut tx, &release).await.unwrap();
         let mut step = Step::new(Status::Staging, Event::Staged, now());
         step.target_release = Some(release.id);
         step.events = vec![json!({ "n": 1 }), json!({ "n": 2 })];
@@ -295,6 +298,52 @@ async fn a_name_is_pointed_released_and_kept_back_after_a_purge() {
     assert!(matches!(subdomain_claim(&mut tx, &world.claim("shop", other)).await.unwrap(), Claim::New(_)));
 }
 
+// Goal: while one deploy has the gate no other goes live, and the one that has it is not overtaken. Method: two
+// on one base; the gate for the second, then both try.
+#[tokio::test]
+async fn a_gate_keeps_other_releases_out_until_its_own_is_live() {
+    let world = World::fresh().await;
+    let store = &world.db.store;
+    let (first_plan, first) = world.staged(None, 1, Value::Null).await;
+    let (plan, release) = world.staged(None, 2, Value::Null).await;
+    let take = async |plan: &Plan, active_release, blocks_data| {
+        let fence = world.fence("deploy", plan.operation.0).await;
+        let mut tx = store.fenced(&fence).await.unwrap();
+        let (project, operation) = (world.project, plan.operation);
+        let ask = GateAsk { project, operation, active_release, blocks_data, now: now() };
+        let taken = gate_take(&mut tx, &ask).await.unwrap();
+        tx.commit().await.unwrap();
+        taken
+    };
+    assert_eq!(take(&plan, Some(first), true).await, GateTaken::BaseMoved);
+    assert_eq!(take(&plan, None, true).await, GateTaken::Ours);
+    assert_eq!(take(&plan, None, true).await, GateTaken::Ours, "a repeat changes nothing");
+    assert_eq!(take(&first_plan, None, true).await, GateTaken::Held(plan.operation));
+    let gate = gate_find(store, world.project).await.unwrap().unwrap();
+    assert_eq!((gate.operation, gate.blocks_data), (plan.operation, true));
+
+    let fence = world.fence("deploy", plan.operation.0).await;
+    let mut tx = store.fenced(&fence).await.unwrap();
+    gate_open(&mut tx, plan.operation).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(!gate_find(store, world.project).await.unwrap().unwrap().blocks_data);
+    assert!(matches!(world.activate(first).await, Err(ActivateRefused::Gated)));
+    world.activate(release).await.unwrap();
+    assert_eq!(gate_find(store, world.project).await.unwrap(), None, "given back with the move");
+    assert!(matches!(world.activate(first).await, Err(ActivateRefused::BaseMoved)));
+
+    // Whatever ends an operation gives its gate back.
+    let (plan, _) = world.staged(Some(release), 3, Value::Null).await;
+    assert_eq!(take(&plan, Some(release), true).await, GateTaken::Ours);
+    let fence = world.fence("deploy", plan.operation.0).await;
+    let mut tx = store.fenced(&fence).await.unwrap();
+    operation_step(&mut tx, plan.operation, &Step::new(Status::Activating, Event::Failed, now()))
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(gate_find(store, world.project).await.unwrap(), None);
+}
+
 #[tokio::test]
 async fn the_pointer_moves_once_and_names_follow() {
     let world = World::fresh().await;
@@ -390,6 +439,7 @@ async fn the_same_question_finds_its_plan_until_that_failed() {
         active_release: None,
         digest: &digest,
         idempotency_key: None,
+        is_noop: true,
         now: now(),
     };
     assert_eq!(ask(same.clone()).await, Some(plan.id));

@@ -6,6 +6,7 @@
 //! in [`sql`] only give better answers.
 
 pub mod expose;
+pub mod migrate;
 pub mod rest;
 pub mod schema;
 pub mod sql;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lru::LruCache;
-use store::releases::{self, SiteTarget};
+use store::releases::{self, Route, SiteTarget};
 use store::{Store, StoreError};
 use types::{ProjectId, ReleaseId, Sha256Hex};
 
@@ -33,10 +33,18 @@ const OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Larger files are streamed.
 pub const SMALL_BYTES_MAX: u64 = 512 * 1024;
 
-/// The files of a release by path.
+/// The files of a release by path, and its routes.
 #[derive(Debug, Default)]
 pub struct ReleaseMap {
     files: HashMap<String, FileRef>,
+    routes: Vec<Route>,
+}
+
+impl ReleaseMap {
+    /// Sorted.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
 }
 
 impl Lookup for ReleaseMap {
@@ -158,7 +166,7 @@ impl Cache {
         }
     }
 
-    /// The files of a release.
+    /// What is in a release.
     ///
     /// # Errors
     /// `Db` when they are not in memory and the database is away.
@@ -179,8 +187,9 @@ impl Cache {
                 (file.path, known)
             })
             .collect();
-        let weight = files.len() + 1;
-        let map = Arc::new(ReleaseMap { files });
+        let routes = releases::release_routes(store, id).await?;
+        let weight = files.len() + routes.len() + 1;
+        let map = Arc::new(ReleaseMap { files, routes });
         lock(&self.inner.releases).put(id, map.clone(), weight);
         Ok(map)
     }

@@ -11,6 +11,7 @@ mod hosts;
 pub mod path;
 mod resolve;
 mod respond;
+pub mod routes;
 
 pub use cache::{Cache, ReleaseMap, SMALL_BYTES_MAX};
 pub use fingerprint::is_fingerprinted;

@@ -4,9 +4,11 @@
 //! Wire contract 02 sections 4.2 to 4.9. Every key is always there, and every list is one, because clients
 //! count them.
 
-use plane::deploy::{Committed, MissingContent, Planned, Warning};
-use plane::deploy::{Operation, SiteDiff};
-use plane::release::{Inventory, ReleaseDiff};
+use plane::deploy::{
+    Committed, FunctionDiff, MigrationPlan, MissingContent, Operation, Planned, RouteDiff, SiteDiff,
+    Transaction, Warning, route_view, routes_digest,
+};
+use plane::release::{Inventory, Membership, ReleaseDiff};
 use serde_json::{Value, json};
 use types::rfc3339;
 
@@ -24,18 +26,68 @@ pub(super) fn plan_view(planned: &Planned, paths_max: usize) -> Value {
         "base_release_id": planned.base_release,
         "manifest_digest": planned.digest,
         "is_noop": planned.is_noop,
-        "summary": summary(&planned.site, planned.names_added.len(), planned.names_removed.len()),
+        "summary": summary_of_plan(planned),
         "expected_events": ["plan.created"],
         "payment_required": null,
         "missing_content": missing,
         "warnings": warnings,
-        "migrations": { "new": [], "noop": [] },
+        "migrations": migrations_view(&planned.migrations),
         "site": site_view(&planned.site, paths_max),
-        "functions": { "added": [], "removed": [], "changed": [] },
-        "secrets": { "added": [], "removed": [] },
+        "functions": functions_view(&planned.functions),
+        "secrets": { "added": [], "removed": planned.secrets_removed },
         "subdomains": { "added": planned.names_added, "removed": planned.names_removed },
-        "routes": { "added": [], "removed": [], "changed": [] },
+        "routes": routes_view(&planned.routes),
     })
+}
+
+fn migrations_view(all: &[MigrationPlan]) -> Value {
+    let row = |one: &MigrationPlan| json!({ "id": one.id, "checksum_hex": one.checksum });
+    let new = |one: &MigrationPlan| {
+        let transaction = match one.transaction {
+            Transaction::Required => "default",
+            Transaction::None => "none",
+        };
+        json!({ "id": one.id, "checksum_hex": one.checksum, "transaction": transaction })
+    };
+    json!({
+        "new": all.iter().filter(|one| one.is_new).map(new).collect::<Vec<_>>(),
+        "noop": all.iter().filter(|one| !one.is_new).map(row).collect::<Vec<_>>(),
+    })
+}
+
+fn functions_view(diff: &FunctionDiff) -> Value {
+    let changed: Vec<Value> =
+        diff.changed.iter().map(|one| json!({ "name": one.name, "fields_changed": one.fields })).collect();
+    json!({ "added": diff.added, "removed": diff.removed, "changed": changed })
+}
+
+fn routes_view(diff: &RouteDiff) -> Value {
+    let changed: Vec<Value> = diff
+        .changed
+        .iter()
+        .map(|one| {
+            let differs = [
+                ("methods", one.before.methods != one.after.methods),
+                ("target", one.before.target != one.after.target),
+            ];
+            let fields: Vec<&str> = differs.iter().filter(|(_, d)| *d).map(|(field, _)| *field).collect();
+            json!({
+                "pattern": one.after.pattern,
+                "before": route_view(&one.before),
+                "after": route_view(&one.after),
+                "fields_changed": fields,
+            })
+        })
+        .collect();
+    json!({
+        "added": diff.added.iter().map(route_view).collect::<Vec<_>>(),
+        "removed": diff.removed.iter().map(route_view).collect::<Vec<_>>(),
+        "changed": changed,
+    })
+}
+
+fn membership_view(set: &Membership) -> Value {
+    json!({ "added": set.added, "removed": set.removed })
 }
 
 fn content_view(content: &MissingContent) -> Value {
@@ -46,24 +98,66 @@ fn warning_view(warning: &Warning) -> Value {
     json!({
         "code": warning.code,
         "severity": warning.severity,
-        "requires_confirmation": false,
+        "requires_confirmation": warning.requires_confirmation,
         "message": warning.message,
         "affected": warning.affected,
     })
 }
 
+fn summary_of_plan(planned: &Planned) -> String {
+    let new = planned.migrations.iter().filter(|one| one.is_new).count();
+    let counts = |list: &[String]| list.len();
+    summary([
+        counted("migration", &[(new, "to run")]),
+        files_counted(&planned.site),
+        functions_counted(&planned.functions),
+        routes_counted(&planned.routes),
+        counted("secret", &[(counts(&planned.secrets_removed), "removed")]),
+        counted(
+            "name",
+            &[(counts(&planned.names_added), "added"), (counts(&planned.names_removed), "removed")],
+        ),
+    ])
+}
+
+fn summary_of_diff(found: &ReleaseDiff) -> String {
+    let membership =
+        |noun, set: &Membership| counted(noun, &[(set.added.len(), "added"), (set.removed.len(), "removed")]);
+    summary([
+        counted("migration", &[(found.migrations.len(), "ran")]),
+        files_counted(&found.site),
+        functions_counted(&found.functions),
+        routes_counted(&found.routes),
+        membership("secret", &found.secrets),
+        membership("name", &found.names),
+    ])
+}
+
 /// `2 files added, 1 changed; 1 name removed`
-fn summary(site: &SiteDiff, names_added: usize, names_removed: usize) -> String {
-    let files = counted(
+fn summary(parts: [Option<String>; 6]) -> String {
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "No changes".to_owned() } else { parts.join("; ") }
+}
+
+fn files_counted(site: &SiteDiff) -> Option<String> {
+    counted(
         "file",
         &[(site.added.len(), "added"), (site.changed.len(), "changed"), (site.removed.len(), "removed")],
-    );
-    let names = counted("name", &[(names_added, "added"), (names_removed, "removed")]);
-    match (files, names) {
-        (None, None) => "No changes".to_owned(),
-        (Some(one), None) | (None, Some(one)) => one,
-        (Some(files), Some(names)) => format!("{files}; {names}"),
-    }
+    )
+}
+
+fn functions_counted(diff: &FunctionDiff) -> Option<String> {
+    counted(
+        "function",
+        &[(diff.added.len(), "added"), (diff.changed.len(), "changed"), (diff.removed.len(), "removed")],
+    )
+}
+
+fn routes_counted(diff: &RouteDiff) -> Option<String> {
+    counted(
+        "route",
+        &[(diff.added.len(), "added"), (diff.changed.len(), "changed"), (diff.removed.len(), "removed")],
+    )
 }
 
 /// The noun stands with the first count only.
@@ -148,17 +242,37 @@ pub(super) fn snapshot_view(operation: &Operation) -> Value {
 pub(super) fn inventory_view(found: &Inventory, paths_max: usize) -> Value {
     let release = found.release.as_ref();
     let paths: Vec<Value> = found
+        .parts
         .files
-        .iter()
+        .values()
         .take(paths_max)
         .map(|file| {
             json!({ "path": file.path, "content_sha256": file.sha256, "content_type": file.content_type })
         })
         .collect();
     let mut site = json!({ "paths": paths });
-    if found.files.len() > paths_max {
-        site["totals"] = json!({ "paths": found.files.len() });
+    if found.parts.files.len() > paths_max {
+        site["totals"] = json!({ "paths": found.parts.files.len() });
     }
+    let functions: Vec<Value> = found
+        .parts
+        .functions
+        .values()
+        .map(|f| {
+            json!({
+                "name": f.name, "code_hash": f.code_hash, "runtime": f.runtime,
+                "timeout_seconds": f.timeout_seconds, "memory_mb": f.memory_mb, "schedule": f.schedule,
+            })
+        })
+        .collect();
+    let applied: Vec<Value> = found
+        .migrations
+        .iter()
+        .map(|m| {
+            let at = rfc3339(m.applied_at);
+            json!({ "migration_id": m.id, "checksum_hex": m.checksum, "applied_at": at })
+        })
+        .collect();
     json!({
         "kind": "release_inventory",
         "schema_version": SCHEMA_VERSION,
@@ -177,30 +291,36 @@ pub(super) fn inventory_view(found: &Inventory, paths_max: usize) -> Value {
         "effective": found.state_kind != "desired_manifest",
         "state_kind": found.state_kind,
         "site": site,
-        "functions": [],
-        "secrets": { "keys": [] },
+        "functions": functions,
+        "secrets": { "keys": found.secret_keys },
         "subdomains": { "names": found.names },
-        "routes": { "manifest_sha256": null, "entries": [] },
-        "migrations_applied": [],
+        "routes": {
+            "manifest_sha256": routes_digest(&found.parts.routes),
+            "entries": found.parts.routes.iter().map(route_view).collect::<Vec<_>>(),
+        },
+        "migrations_applied": applied,
         "warnings": [],
     })
 }
 
 pub(super) fn diff_view(found: &ReleaseDiff, paths_max: usize) -> Value {
+    let mut routes = routes_view(&found.routes);
+    routes["manifest_sha256_old"] = json!(routes_digest(&found.route_tables.0));
+    routes["manifest_sha256_new"] = json!(routes_digest(&found.route_tables.1));
     json!({
         "kind": "release_diff",
         "schema_version": SCHEMA_VERSION,
         "from_release_id": found.from,
         "to_release_id": found.to,
-        "is_noop": found.site.is_empty(),
-        "summary": summary(&found.site, 0, 0),
+        "is_noop": found.is_noop(),
+        "summary": summary_of_diff(found),
         "warnings": [],
-        "migrations": { "applied_between_releases": [] },
+        "migrations": { "applied_between_releases": found.migrations },
         "site": site_view(&found.site, paths_max),
-        "functions": { "added": [], "removed": [], "changed": [] },
-        "secrets": { "added": [], "removed": [] },
-        "subdomains": { "added": [], "removed": [] },
-        "routes": { "added": [], "removed": [], "changed": [] },
+        "functions": functions_view(&found.functions),
+        "secrets": membership_view(&found.secrets),
+        "subdomains": membership_view(&found.names),
+        "routes": routes,
     })
 }
 
@@ -219,6 +339,10 @@ mod tests {
             is_noop: false,
             contents: vec![MissingContent { sha256: sha256.clone(), size_bytes: 11, present: false }],
             warnings: vec![],
+            migrations: vec![],
+            functions: FunctionDiff::default(),
+            routes: RouteDiff::default(),
+            secrets_removed: vec![],
             site: SiteDiff { removed: vec!["old.html".into()], ..SiteDiff::default() },
             names_added: vec!["shop".into()],
             names_removed: vec![],
@@ -250,8 +374,10 @@ mod tests {
     #[test]
     fn a_summary_counts_in_words() {
         let site = SiteDiff { removed: vec!["a".into(), "b".into()], ..SiteDiff::default() };
-        assert_eq!(summary(&site, 0, 0), "2 files removed");
-        assert_eq!(summary(&SiteDiff::default(), 0, 0), "No changes");
-        assert_eq!(summary(&SiteDiff::default(), 2, 1), "2 names added, 1 removed");
+        let names = counted("name", &[(2, "added"), (1, "removed")]);
+        assert_eq!(summary([files_counted(&site), None, None, None, None, None]), "2 files removed");
+        assert_eq!(summary([None, None, None, None, None, None]), "No changes");
+        let both = summary([files_counted(&site), None, None, None, None, names]);
+        assert_eq!(both, "2 files removed; 2 names added, 1 removed");
     }
 }

@@ -59,7 +59,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
             has("summary", Kind::Text),
             has("missing_content", Kind::List),
             has("warnings", Kind::List),
+            has("migrations", Kind::Object),
             has("site", Kind::Object),
+            has("functions", Kind::Object),
+            has("secrets", Kind::Object),
+            has("subdomains", Kind::Object),
+            has("routes", Kind::Object),
         ],
         summary: "Plan a release.",
         doc: "Says what would change and which content is missing. Nothing goes live before the commit.",
@@ -162,6 +167,27 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ..Operation::READ
     },
     Operation {
+        id: "deploy.releases.promote",
+        path: "/deploy/v2/releases/{id}/promote",
+        params: &[
+            Param::path("id", Kind::Text, "The rel_ id of a release that is or was live."),
+            Param::body("project", Kind::Text, "The prj_ id of its project.").required(),
+        ],
+        auth: Auth::Wallet,
+        gate: Gate::Lifecycle,
+        answer: &[
+            has("operation_id", Kind::Text),
+            has("status", Kind::Text),
+            may("release_id", Kind::Text),
+            may("urls", Kind::Object),
+            may("error", Kind::Object),
+        ],
+        summary: "Go back to an earlier release.",
+        doc: "Makes a new release with the site, functions and routes of that one. Migrations stay.",
+        cli: Some(&["deploy", "promote"]),
+        ..Operation::CHANGE
+    },
+    Operation {
         id: "deploy.releases.diff",
         path: "/deploy/v2/releases/diff",
         params: &[
@@ -177,7 +203,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
             may("to_release_id", Kind::Text),
             has("is_noop", Kind::Boolean),
             has("summary", Kind::Text),
+            has("migrations", Kind::Object),
             has("site", Kind::Object),
+            has("functions", Kind::Object),
+            has("secrets", Kind::Object),
+            has("subdomains", Kind::Object),
+            has("routes", Kind::Object),
         ],
         summary: "Compare two releases.",
         doc: "What the second has that the first has not, and the reverse.",

@@ -11,6 +11,7 @@ mod facilitator;
 mod lab;
 mod projects;
 mod rest;
+mod secrets;
 mod service;
 mod subdomains;
 mod tiers;
@@ -28,6 +29,7 @@ const PARTS: &[&[Operation]] = &[
     rest::OPERATIONS,
     content::OPERATIONS,
     deploy::OPERATIONS,
+    secrets::OPERATIONS,
     subdomains::OPERATIONS,
     service::OPERATIONS,
     admin::OPERATIONS,

@@ -11,6 +11,19 @@ use super::{Outcome, ok};
 use crate::context::{Context, read_json};
 use crate::output::{self, bad_usage};
 
+/// `run402 deploy --manifest FILE` is `run402 deploy apply --manifest FILE`, as earlier clients wrote it.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct DeployArgs {
+    #[command(subcommand)]
+    command: Option<Deploy>,
+    /// A release spec, or a bundle of earlier clients.
+    #[arg(long, required = true)]
+    manifest: Option<PathBuf>,
+    #[arg(long)]
+    project: Option<String>,
+}
+
 #[derive(Debug, clap::Subcommand)]
 pub enum Deploy {
     /// Plan, upload and commit a release spec.
@@ -45,6 +58,13 @@ pub enum Deploy {
     Resume {
         /// The op_ id.
         operation_id: String,
+    },
+    /// Go back to an earlier release: its site, functions and routes.
+    Promote {
+        /// The rel_ id of a release that is or was live.
+        release_id: String,
+        #[arg(long)]
+        project: Option<String>,
     },
     /// Releases.
     #[command(subcommand)]
@@ -84,7 +104,15 @@ pub enum Release {
     },
 }
 
-pub async fn run(command: Deploy, context: &Context) -> Outcome {
+pub async fn run(args: DeployArgs, context: &Context) -> Outcome {
+    let DeployArgs { command, manifest, project } = args;
+    let command = match (command, manifest) {
+        (Some(command), _) => command,
+        (None, Some(manifest)) => {
+            Deploy::Apply { manifest, project, idempotency_key: None, allow_warnings: false }
+        }
+        (None, None) => return Err(bad_usage("name a manifest: run402 deploy --manifest FILE").into()),
+    };
     match command {
         Deploy::Apply { manifest, project, idempotency_key, allow_warnings } => {
             let manifest_json = read_json(&manifest)?;
@@ -109,6 +137,12 @@ pub async fn run(command: Deploy, context: &Context) -> Outcome {
                 "status": "ok", "operation_id": deployed.operation_id,
                 "release_id": deployed.release_id, "urls": deployed.urls,
             }))
+        }
+        Deploy::Promote { release_id, project } => {
+            let (_, id) = context.project(project.as_deref())?;
+            let call = Call::new("deploy.releases.promote").path("id", release_id);
+            let call = call.wallet().json(serde_json::json!({ "project": id }));
+            signing_client(context)?.call(call).await.map(ok)
         }
         Deploy::Release(release) => self::release(release, context).await,
     }

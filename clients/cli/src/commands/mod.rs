@@ -10,6 +10,7 @@ mod init;
 mod lab;
 mod projects;
 mod rest;
+mod secrets;
 mod service;
 mod sites;
 mod sql;
@@ -41,8 +42,10 @@ pub enum Command {
     #[command(subcommand)]
     Sites(sites::Sites),
     /// Deploys and releases.
+    Deploy(deploy::DeployArgs),
+    /// Secrets of a project's functions.
     #[command(subcommand)]
-    Deploy(deploy::Deploy),
+    Secrets(secrets::Secrets),
     /// Names under the hosting apex.
     #[command(subcommand)]
     Subdomains(subdomains::Subdomains),
@@ -75,6 +78,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Sites(sites) => sites::run(sites, context).await,
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Auth(auth) => auth::run(auth, context).await,
+        Command::Secrets(secrets) => secrets::run(secrets, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,
         Command::Admin(admin) => admin::run(admin, context).await,

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::legacy::{bundle_from_legacy, is_bundle};
 use super::{Bundle, Source, content_type};
 use crate::LocalError;
 
@@ -31,12 +32,17 @@ pub fn bundle_from_site(project_id: &str, manifest: &Value, home: &Path) -> Resu
     Ok(bundle)
 }
 
-/// A release spec whose content may be given in line or by path: `site.replace`, `site.patch.put` and the
-/// `sql` of `database.migrations`. Everything else goes to the server as it is.
+/// A release spec whose content may be given in line or by path: `site.replace`, `site.patch.put`, the
+/// `source` and `files` of functions, and the `sql` of `database.migrations`.
+/// Everything else goes to the server as it is. A bundle of earlier clients (lists of files and functions, one
+/// text of migrations) becomes such a spec first.
 ///
 /// # Errors
 /// `BAD_MANIFEST` names the part that is wrong, `BAD_FILE` the file that cannot be read.
 pub fn bundle_from_release(project_id: &str, manifest: &Value, home: &Path) -> Result<Bundle, LocalError> {
+    if is_bundle(manifest) {
+        return bundle_from_legacy(project_id, manifest, home);
+    }
     let mut spec = manifest.as_object().cloned().ok_or_else(|| bad("the manifest", "is not an object"))?;
     for name in ["$schema", "project_id", "idempotency_key"] {
         spec.remove(name);
@@ -51,6 +57,14 @@ pub fn bundle_from_release(project_id: &str, manifest: &Value, home: &Path) -> R
             }
         }
     }
+    for (pointer, at) in [("/replace", "functions.replace"), ("/patch/set", "functions.patch.set")] {
+        if let Some(all) = spec.get_mut("functions").and_then(|f| f.pointer_mut(pointer)) {
+            let all = all.as_object_mut().ok_or_else(|| bad(at, "is not an object"))?;
+            for (name, function) in all.iter_mut() {
+                function_code(&mut bundle, function, &format!("{at}.{name}"), home)?;
+            }
+        }
+    }
     if let Some(migrations) = spec.get_mut("database").and_then(|database| database.get_mut("migrations")) {
         let list = migrations.as_array_mut().ok_or_else(|| bad("database.migrations", "is not a list"))?;
         for (index, migration) in list.iter_mut().enumerate() {
@@ -59,6 +73,23 @@ pub fn bundle_from_release(project_id: &str, manifest: &Value, home: &Path) -> R
     }
     bundle.spec = spec;
     Ok(bundle)
+}
+
+/// Replaces the code of a function by references.
+fn function_code(bundle: &mut Bundle, function: &mut Value, at: &str, home: &Path) -> Result<(), LocalError> {
+    let fields = function.as_object_mut().ok_or_else(|| bad(at, "is not an object"))?;
+    if let Some(code) = fields.get_mut("source").filter(|code| code.get("sha256").is_none()) {
+        let at = format!("{at}.source");
+        *code = bundle.add(&at, source(code, &at, home)?, None)?;
+    }
+    if let Some(files) = fields.get_mut("files") {
+        let files = files.as_object_mut().ok_or_else(|| bad(at, "has files that are not an object"))?;
+        for (path, code) in files.iter_mut().filter(|(_, code)| code.get("sha256").is_none()) {
+            let at = format!("{at}.files.{path}");
+            *code = bundle.add(&at, source(code, &at, home)?, None)?;
+        }
+    }
+    Ok(())
 }
 
 fn site_entry(
@@ -95,7 +126,7 @@ fn migrate(bundle: &mut Bundle, migration: &mut Value, at: &str, home: &Path) ->
 }
 
 /// Text, `{"data", "encoding"?}` or `{"path"}`.
-fn source(entry: &Value, at: &str, home: &Path) -> Result<Source, LocalError> {
+pub(super) fn source(entry: &Value, at: &str, home: &Path) -> Result<Source, LocalError> {
     if let Some(text) = entry.as_str() {
         return Ok(Source::Bytes(text.as_bytes().to_vec()));
     }
@@ -119,7 +150,7 @@ fn source(entry: &Value, at: &str, home: &Path) -> Result<Source, LocalError> {
     }
 }
 
-fn bad(at: &str, why: &str) -> LocalError {
+pub(super) fn bad(at: &str, why: &str) -> LocalError {
     LocalError::new("BAD_MANIFEST", format!("{at} {why}"))
 }
 
@@ -151,6 +182,8 @@ mod tests {
             "$schema": "x", "project_id": "prj_1", "base": { "release": "current" },
             "site": { "patch": { "put": { "a.txt": "hi", "b.txt": reference }, "delete": ["c.txt"] } },
             "database": { "migrations": [{ "id": "001_init", "sql": "create table t ()" }] },
+            "functions": { "replace": { "api": { "source": "export default 1" },
+                "kit": { "files": { "a.mjs": "export {}" }, "entrypoint": "a.mjs" } } },
             "subdomains": { "set": ["shop"] },
         });
         let bundle = bundle_from_release("prj_9", &manifest, Path::new(".")).unwrap();
@@ -165,7 +198,9 @@ mod tests {
         assert_eq!(migration["sql_ref"]["contentType"], "application/sql");
         assert!(migration.get("sql").is_none());
         assert_eq!(spec["subdomains"], json!({ "set": ["shop"] }));
-        assert_eq!((bundle.content.len(), bundle.site_files()), (2, 2));
+        assert_eq!(spec["functions"]["replace"]["api"]["source"]["size"], 16);
+        assert_eq!(spec["functions"]["replace"]["kit"]["files"]["a.mjs"]["size"], 9);
+        assert_eq!((bundle.content.len(), bundle.site_files()), (4, 2));
     }
 
     #[test]

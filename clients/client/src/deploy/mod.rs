@@ -6,6 +6,7 @@
 mod bundle;
 mod content_type;
 mod flow;
+mod legacy;
 mod manifest;
 mod upload;
 mod walk;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use actors::deploy::{Request, Spec, Verdict, check, deploy_problem};
+use actors::deploy::{Request, Spec, Verdict, check, deploy_problem, effective};
 use actors::kit::ActorError;
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::deploys::{self, Operation, OperationPage, Plan, Status};
-use types::{Code, Mutation, OperationId, PlanId, Problem, ProjectId, kill_point};
+use types::{Code, Mutation, OperationId, PlanId, Problem, ProjectId, ReleaseId, kill_point};
 
+use super::plan::PlanRequest;
 use crate::Plane;
 use crate::caller::Caller;
 use crate::keys::store_problem;
@@ -93,6 +94,33 @@ impl Plane {
         }
     }
 
+    /// Makes an earlier release's site, functions and routes live again: a deploy like another, on that base.
+    ///
+    /// # Errors
+    /// `RESOURCE_NOT_FOUND` when the project has no such release that is or was live; as
+    /// [`Plane::deploy_plan`] and [`Plane::deploy_commit`].
+    ///
+    /// # Source
+    /// Wire contract 02 section 4.9, "Later clients".
+    pub async fn release_promote(
+        &self,
+        caller: &Caller,
+        project: ProjectId,
+        release: ReleaseId,
+    ) -> Result<Committed, Problem> {
+        self.project_owner(caller, project).await?;
+        let absent = || Problem::new(Code::ResourceNotFound, format!("no release {release}"));
+        let found =
+            store::releases::release_find(&self.deps().store, release).await.map_err(store_problem)?;
+        let was_live = |status: &str| matches!(status, "active" | "superseded");
+        found.filter(|r| r.project == project && was_live(&r.status)).ok_or_else(absent)?;
+        let spec = json!({ "project": project, "base": { "release_id": release } });
+        let request = PlanRequest { spec, manifest_ref: None, idempotency_key: None, dry_run: false };
+        let planned = self.deploy_plan(caller, request).await?;
+        let (plan, _) = planned.ids.ok_or_else(absent)?;
+        self.deploy_commit(caller, plan).await
+    }
+
     /// Tries again what an operation could not do before.
     ///
     /// # Errors
@@ -172,10 +200,20 @@ impl Plane {
         if plan.expires_at <= self.now() {
             return Err(no_plan(plan.id));
         }
-        match check(self.deps(), plan, &spec(plan)?).await.map_err(ActorError::into_problem)? {
-            Verdict::Go | Verdict::Noop(_) => Ok(()),
+        let spec = spec(plan)?;
+        match check(self.deps(), plan, &spec).await.map_err(ActorError::into_problem)? {
+            Verdict::Go => self.manifest_allowed(spec).await,
+            Verdict::Noop(_) => Ok(()),
             Verdict::Refused(problem) => Err(*problem),
         }
+    }
+
+    /// By now all content is there, so a manifest that does not fit is told before anything starts.
+    async fn manifest_allowed(&self, spec: Spec) -> Result<(), Problem> {
+        let contents = self.contents(&spec).await?;
+        let carried = effective(self.deps(), spec).await.map_err(ActorError::into_problem)?.spec;
+        let migrations = self.migrations(&carried).await?;
+        self.exposes(&carried, &migrations, &contents).await.map(drop)
     }
 
     /// Asks the operation's actor and waits for it, but not for long.

@@ -1,15 +1,14 @@
 //! Planning: what a spec would change, and which content it lacks.
 
-use actors::deploy::{
-    Anchor, Base, Files, SiteDiff, Spec, base_files, deploy_problem, digest, materialise, site_diff,
-};
+use actors::deploy::{FunctionDiff, RouteDiff, SiteDiff, Spec, Transaction, deploy_problem};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use store::deploys::{self, Plan, Replay};
-use store::releases::{self, LiveProject};
 use types::{Code, OperationId, PlanId, Problem, ProjectId, ReleaseId, Sha256Hex, Wallet, kill_point};
 
-use super::spec::{invalid, normalise, project, too_many_names};
+use super::compare::Ground;
+use super::spec::{invalid, normalise, project};
+use super::warn::Warning;
 use crate::Plane;
 use crate::caller::Caller;
 use crate::content::storage_problem;
@@ -40,13 +39,14 @@ pub struct MissingContent {
     pub present: bool,
 }
 
-/// Something the author should know. None of ours blocks a deploy.
+/// A migration of the spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
-    pub code: &'static str,
-    pub severity: &'static str,
-    pub message: String,
-    pub affected: Vec<String>,
+pub struct MigrationPlan {
+    pub id: String,
+    pub checksum: String,
+    pub transaction: Transaction,
+    /// It has not run yet.
+    pub is_new: bool,
 }
 
 /// A plan, or what a dry run found out.
@@ -59,18 +59,13 @@ pub struct Planned {
     pub is_noop: bool,
     pub contents: Vec<MissingContent>,
     pub warnings: Vec<Warning>,
+    pub migrations: Vec<MigrationPlan>,
     pub site: SiteDiff,
+    pub functions: FunctionDiff,
+    pub routes: RouteDiff,
+    pub secrets_removed: Vec<String>,
     pub names_added: Vec<String>,
     pub names_removed: Vec<String>,
-}
-
-/// Everything that a plan is computed from.
-struct Ground {
-    live: LiveProject,
-    base_release: Option<ReleaseId>,
-    base: Files,
-    shown: Files,
-    names: Vec<String>,
 }
 
 impl Plane {
@@ -79,7 +74,7 @@ impl Plane {
     ///
     /// # Errors
     /// As [`Plane::wallet`]; the lifecycle's refusals; `INVALID_SPEC` and its kin; `BASE_RELEASE_CONFLICT`;
-    /// `SUBDOMAIN_TAKEN`.
+    /// `SUBDOMAIN_TAKEN`; `MIGRATION_CHECKSUM_MISMATCH`; `INVALID_MANIFEST`; what the tier does not allow.
     ///
     /// # Source
     /// Wire contract 02 section 4.2.
@@ -143,106 +138,6 @@ impl Plane {
             .map_err(|e| invalid("manifest_ref", &format!("the uploaded spec is not JSON: {e}")))
     }
 
-    async fn ground(&self, spec: &Spec) -> Result<Ground, Problem> {
-        let store = &self.deps().store;
-        let live = releases::live_project_find(store, spec.project).await.map_err(store_problem)?;
-        let live = live.filter(|live| live.is_ready).ok_or_else(|| {
-            deploy_problem(Code::ProjectNotReady, "plan", "the project is being made or erased")
-        })?;
-        let base_release = match spec.base {
-            Base::Release(Anchor::Current) => live.active_release,
-            Base::Release(Anchor::Empty) if live.active_release.is_some() => {
-                let message = "base is empty, but the project has a release";
-                return Err(deploy_problem(Code::BaseReleaseConflict, "validate", message)
-                    .extra("resource", "base.release"));
-            }
-            Base::Release(Anchor::Empty) => None,
-            Base::ReleaseId(id) => Some(self.base_release(spec.project, id).await?),
-        };
-        let files = |release| base_files(store, release);
-        let base = files(base_release).await.map_err(actors::kit::ActorError::into_problem)?;
-        let shown = match live.active_release {
-            same if same == base_release => base.clone(),
-            other => files(other).await.map_err(actors::kit::ActorError::into_problem)?,
-        };
-        let names = store::subdomains::subdomain_list(store, spec.project).await.map_err(store_problem)?;
-        let names = names.into_iter().map(|one| one.name).collect();
-        Ok(Ground { live, base_release, base, shown, names })
-    }
-
-    /// A release to build on: one that is or was live.
-    async fn base_release(&self, project: ProjectId, id: ReleaseId) -> Result<ReleaseId, Problem> {
-        let found = releases::release_find(&self.deps().store, id).await.map_err(store_problem)?;
-        found
-            .filter(|release| release.project == project)
-            .filter(|release| matches!(release.status.as_str(), "active" | "superseded"))
-            .map(|release| release.id)
-            .ok_or_else(|| invalid("base.release_id", "the project has no such release"))
-    }
-
-    async fn compare(&self, spec: &Spec, ground: &Ground) -> Result<Planned, Problem> {
-        let (names_added, names_removed) = self.names(spec, ground).await?;
-        let contents = self.contents(spec).await?;
-        let files = materialise(&ground.base, spec.site.as_ref(), &ground.shown);
-        let site = site_diff(&ground.shown, &files);
-        let same = site.is_empty() && names_added.is_empty() && names_removed.is_empty();
-        Ok(Planned {
-            ids: None,
-            base_release: ground.base_release,
-            digest: digest(spec),
-            // Without a release there is always one to make.
-            is_noop: same && ground.live.active_release.is_some(),
-            contents,
-            warnings: warnings(ground, &site),
-            site,
-            names_added,
-            names_removed,
-        })
-    }
-
-    /// Names that come and go.
-    async fn names(&self, spec: &Spec, ground: &Ground) -> Result<(Vec<String>, Vec<String>), Problem> {
-        let Some(change) = &spec.subdomains else { return Ok((Vec::new(), Vec::new())) };
-        let after = change.apply(&ground.names);
-        let added: Vec<String> = after.iter().filter(|name| !ground.names.contains(name)).cloned().collect();
-        let removed = ground.names.iter().filter(|name| !after.contains(name)).cloned().collect();
-        if !added.is_empty() && after.len() > 1 {
-            return Err(too_many_names());
-        }
-        for name in &added {
-            let held =
-                store::subdomains::subdomain_find(&self.deps().store, name).await.map_err(store_problem)?;
-            if held.is_some() {
-                let message = format!("{name} belongs to another project");
-                return Err(deploy_problem(Code::DeploySubdomainTaken, "validate", message)
-                    .extra("resource", format!("subdomains.{name}")));
-            }
-        }
-        Ok((added, removed))
-    }
-
-    /// Every distinct reference of the spec, once.
-    async fn contents(&self, spec: &Spec) -> Result<Vec<MissingContent>, Problem> {
-        let mut wanted: Vec<(Sha256Hex, u64)> =
-            spec.contents().map(|(_, content)| (content.sha256.clone(), content.size)).collect();
-        wanted.sort();
-        wanted.dedup();
-        let names: Vec<Sha256Hex> = wanted.iter().map(|(sha256, _)| sha256.clone()).collect();
-        let held = store::content::content_held(&self.deps().store, spec.project, &names).await;
-        let held = held.map_err(store_problem)?;
-        for (path, content) in spec.contents() {
-            if held.get(&content.sha256).is_some_and(|size| *size != content.size) {
-                let place = format!("{}.size", spec.resource(path));
-                return Err(invalid(&place, "this content has another size"));
-            }
-        }
-        let missing = |(sha256, size_bytes): (Sha256Hex, u64)| {
-            let present = held.contains_key(&sha256);
-            MissingContent { sha256, size_bytes, present }
-        };
-        Ok(wanted.into_iter().map(missing).collect())
-    }
-
     async fn plan_remember(
         &self,
         spec: &Spec,
@@ -260,6 +155,7 @@ impl Plane {
             active_release: ground.live.active_release,
             digest: &planned.digest,
             idempotency_key: idempotency_key.as_deref(),
+            is_noop: planned.is_noop,
             now,
         };
         if let Some(plan) = deploys::plan_replay_find(&mut tx, &replay).await.map_err(store_problem)? {
@@ -289,30 +185,4 @@ impl Plane {
         tracing::info!(plan.id = %plan.id, operation.id = %plan.operation, is_noop, "deploy planned");
         Ok((plan.id, plan.operation))
     }
-}
-
-fn warnings(ground: &Ground, site: &SiteDiff) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    if ground.live.active_release.is_none() {
-        warnings.push(Warning {
-            code: "FIRST_DEPLOY",
-            severity: "info",
-            message: "This is the project's first deploy.".to_owned(),
-            affected: Vec::new(),
-        });
-    }
-    let changed = |change: &&actors::deploy::FileChange| {
-        change.old.sha256 != change.new.sha256 && sites::is_fingerprinted(&change.new.path)
-    };
-    let affected: Vec<String> =
-        site.changed.iter().filter(changed).map(|change| change.new.path.clone()).collect();
-    if !affected.is_empty() {
-        warnings.push(Warning {
-            code: "STATIC_IMMUTABLE_PATH_CHANGED",
-            severity: "info",
-            message: "Names that look like digests get new bytes; browsers may keep the old ones.".to_owned(),
-            affected,
-        });
-    }
-    warnings
 }

@@ -160,7 +160,7 @@ impl Plane {
         Err(Problem::new(Code::MailNotConfigured, "this server sends no mail"))
     }
 
-    async fn tier_of(&self, project: ProjectId) -> Result<Tier, Problem> {
+    pub(crate) async fn tier_of(&self, project: ProjectId) -> Result<Tier, Problem> {
         let pool = store::calls::pool_find(&self.deps().store, project).await;
         Ok(pool.map_err(store_problem)?.and_then(|pool| pool.tier).unwrap_or(Tier::Prototype))
     }

@@ -8,7 +8,7 @@ use crate::{During, StoreError};
 
 /// Goes up with every change of what a slot starts with. Older slots are migrated, not rebuilt: see
 /// [`super::upgrade`].
-pub const TEMPLATE_VERSION: i32 = 3;
+pub const TEMPLATE_VERSION: i32 = 4;
 
 const CLUSTER: &str = include_str!("../../../../migrations/tenant/cluster.sql");
 const SETTINGS: &str = include_str!("../../../../migrations/tenant/settings.sql");

@@ -13,9 +13,10 @@ use super::{Cells, Slot, SlotName};
 use crate::{During, Store, StoreError};
 
 /// In order; `p0000` stands for the slot's name. Each may run again after it has run.
-const UPGRADES: [(i32, &str); 2] = [
+const UPGRADES: [(i32, &str); 3] = [
     (2, include_str!("../../../../migrations/tenant/0002_schema_version.sql")),
     (3, include_str!("../../../../migrations/tenant/0003_expose.sql")),
+    (4, include_str!("../../../../migrations/tenant/0004_deploy_migrations.sql")),
 ];
 
 /// What `template.sql` and `slot.sql` make.

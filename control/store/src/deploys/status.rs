@@ -1,7 +1,7 @@
 //! The states of a deploy operation.
 
-/// Where an operation stands. The states between `Staging` and `Activating` belong to parts of a release that
-/// change the project's database.
+/// Where an operation stands. The states between `Staging` and `Activating` are passed by releases that change
+/// the project's database: before `Migrating` a deploy may still be given up, from there on it goes forward.
 ///
 /// # Source
 /// Wire contract 02 section 4.5.
@@ -31,8 +31,22 @@ pub enum Event {
     Validated,
     /// Nothing would change, so what is live is the result.
     FoundNoop,
-    /// The release is written, still invisible.
+    /// The release is written, still invisible, and touches no database.
     Staged,
+    /// The release is written, still invisible; the database comes next.
+    StagedToMigrate,
+    /// The project's gate is ours and its base unchanged.
+    Gated,
+    /// Migrations and manifest are committed in the project's database.
+    Migrated,
+    /// The project's database refused, and nothing of it stayed.
+    MigrationRolledBack,
+    /// Part of it stayed: somebody must look.
+    MigrationBroke,
+    /// The new schema can be read.
+    Settled,
+    /// The new schema cannot be read yet.
+    SettleDeferred,
     /// The pointer has moved.
     Activated,
     /// The pointer could not be moved now.
@@ -103,12 +117,19 @@ impl Status {
             (Self::Committing, Event::Validated) => Self::Staging,
             (Self::Committing, Event::FoundNoop) => Self::Ready,
             (Self::Staging, Event::Staged) => Self::Activating,
+            (Self::Staging, Event::StagedToMigrate) => Self::Gating,
+            (Self::Gating, Event::Gated) => Self::Migrating,
+            (Self::Migrating, Event::Migrated) => Self::SchemaSettling,
+            (Self::Migrating, Event::MigrationRolledBack) => Self::RolledBack,
+            (Self::Migrating, Event::MigrationBroke) => Self::NeedsRepair,
+            (Self::SchemaSettling, Event::Settled) => Self::Activating,
+            (Self::SchemaSettling, Event::SettleDeferred) => Self::SchemaSettling,
             (Self::Activating | Self::ActivationPending, Event::Activated) => Self::Ready,
             (Self::Activating | Self::ActivationPending, Event::ActivationDeferred) => {
                 Self::ActivationPending
             }
             (
-                Self::Committing | Self::Staging | Self::Activating | Self::ActivationPending,
+                Self::Committing | Self::Staging | Self::Gating | Self::Activating | Self::ActivationPending,
                 Event::Failed,
             ) => Self::Failed,
             (status, event) => return Err(IllegalMove { status, event }),
@@ -121,11 +142,18 @@ impl Status {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 7] = [
+    const EVENTS: [Event; 14] = [
         Event::Committed,
         Event::Validated,
         Event::FoundNoop,
         Event::Staged,
+        Event::StagedToMigrate,
+        Event::Gated,
+        Event::Migrated,
+        Event::MigrationRolledBack,
+        Event::MigrationBroke,
+        Event::Settled,
+        Event::SettleDeferred,
         Event::Activated,
         Event::ActivationDeferred,
         Event::Failed,
@@ -134,7 +162,8 @@ mod tests {
     #[test]
     fn every_pair_is_decided() {
         use Status::{
-            Activating, ActivationPending, Committing, Failed, Planning, Ready, Staging, Uploading,
+            Activating, ActivationPending, Committing, Failed, Gating, Migrating, NeedsRepair, Planning,
+            Ready, RolledBack, SchemaSettling, Staging, Uploading,
         };
         let legal = [
             (Planning, Event::Committed, Committing),
@@ -143,7 +172,15 @@ mod tests {
             (Committing, Event::FoundNoop, Ready),
             (Committing, Event::Failed, Failed),
             (Staging, Event::Staged, Activating),
+            (Staging, Event::StagedToMigrate, Gating),
             (Staging, Event::Failed, Failed),
+            (Gating, Event::Gated, Migrating),
+            (Gating, Event::Failed, Failed),
+            (Migrating, Event::Migrated, SchemaSettling),
+            (Migrating, Event::MigrationRolledBack, RolledBack),
+            (Migrating, Event::MigrationBroke, NeedsRepair),
+            (SchemaSettling, Event::Settled, Activating),
+            (SchemaSettling, Event::SettleDeferred, SchemaSettling),
             (Activating, Event::Activated, Ready),
             (Activating, Event::ActivationDeferred, ActivationPending),
             (Activating, Event::Failed, Failed),

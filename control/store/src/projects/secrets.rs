@@ -47,6 +47,8 @@ pub struct SecretRows {
     pub phase: Phase,
     pub revision: i64,
     pub secrets: Vec<Secret>,
+    /// A deploy runs migrations: requests of the project's data are put off.
+    pub blocks_data: bool,
 }
 
 fn label(id: ProjectId, purpose: Purpose, version: i32) -> String {
@@ -91,8 +93,9 @@ pub async fn project_secrets_find(
     purpose: Purpose,
 ) -> Result<Option<SecretRows>, StoreError> {
     let rows = sqlx::query(
-        "select p.phase, p.revision, s.version, s.sealed, s.created_at
+        "select p.phase, p.revision, s.version, s.sealed, s.created_at, coalesce(g.blocks_data, false)
          from projects p
+         left join deploy_gates g on g.project_id = p.id
          left join project_secrets s on s.project_id = p.id and s.purpose = $2 and s.retired_at is null
          where p.id = $1 order by s.version desc",
     )
@@ -107,6 +110,7 @@ pub async fn project_secrets_find(
         phase: phase.parse()?,
         revision: first.try_get(1).during("read project secrets")?,
         secrets: Vec::new(),
+        blocks_data: first.try_get(5).during("read project secrets")?,
     };
     for row in &rows {
         let Some(version) = row.try_get::<Option<i32>, _>(2).during("read project secrets")? else {

@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
-use types::{AccountId, ProjectId, ReleaseId};
+use types::{AccountId, OperationId, ProjectId, ReleaseId};
 use uuid::Uuid;
 
+use crate::deploys::gate_release;
+use crate::function_secrets::function_secrets_delete;
 use crate::subdomains::{self, Claim, NewClaim};
 use crate::{During, FencedTx, StoreError, Tx};
 
@@ -20,6 +22,9 @@ pub enum ActivateRefused {
     NameTaken(String),
     #[error("the name {0} is kept for its previous owner")]
     NameReserved(String),
+    /// Another deploy is changing the project's database.
+    #[error("another deploy is changing the project's database")]
+    Gated,
     /// The project is not ready, or the release failed.
     #[error("the project or the release is gone")]
     Gone,
@@ -66,7 +71,8 @@ pub async fn release_activate(
     now: DateTime<Utc>,
 ) -> Result<(), ActivateRefused> {
     let staged = sqlx::query(
-        "select r.deployment_id, p.active_release_id, p.spec -> 'subdomains' as names
+        "select r.deployment_id, r.operation_id, p.active_release_id, p.spec -> 'subdomains' as names,
+           p.spec -> 'secrets' -> 'delete' as secrets
          from releases r join deploy_plans p on p.id = r.plan_id where r.id = $1 and r.project_id = $2",
     )
     .bind(release.0)
@@ -100,7 +106,12 @@ pub async fn release_activate(
     if active != planned {
         return Err(ActivateRefused::BaseMoved);
     }
+    let operation = OperationId(staged.try_get("operation_id").during("read a release")?);
+    through_gate(tx.tx(), project, operation).await?;
     let deployment_id: String = staged.try_get("deployment_id").during("read a release")?;
+    let drops: Option<serde_json::Value> = staged.try_get("secrets").during("read a release")?;
+    let drops: Vec<String> = drops.and_then(|list| serde_json::from_value(list).ok()).unwrap_or_default();
+    function_secrets_delete(tx.tx(), project, &drops).await?;
     point(tx.tx(), project, release, now).await?;
     let names: Option<serde_json::Value> = staged.try_get("names").during("read a release")?;
     let change = match names.filter(|names| !names.is_null()) {
@@ -109,7 +120,44 @@ pub async fn release_activate(
     };
     let account = AccountId(live.try_get("account_id").during("read a project")?);
     let owner = Owner { project, account, deployment_id };
-    rename(tx.tx(), &owner, &change, now).await
+    rename(tx.tx(), &owner, &change, now).await?;
+    snapshot(tx.tx(), project, release).await?;
+    Ok(())
+}
+
+/// Passes the project's gate when it is this operation's or nobody's, and gives it back.
+async fn through_gate(
+    tx: &mut Tx,
+    project: ProjectId,
+    operation: OperationId,
+) -> Result<(), ActivateRefused> {
+    let holder = sqlx::query("select operation_id from deploy_gates where project_id = $1")
+        .bind(project.0)
+        .fetch_optional(tx.conn())
+        .await
+        .during("look at the gate")?;
+    let holder: Option<Uuid> = holder.map(|row| row.try_get(0)).transpose().during("read the gate")?;
+    if holder.is_some_and(|holder| holder != operation.0) {
+        return Err(ActivateRefused::Gated);
+    }
+    gate_release(tx, operation).await?;
+    Ok(())
+}
+
+/// Keeps with the release what the project has besides: names and keys of secrets.
+async fn snapshot(tx: &mut Tx, project: ProjectId, release: ReleaseId) -> Result<(), StoreError> {
+    sqlx::query(
+        "update releases set
+           names = array(select name from subdomains where project_id = $2 order by name collate \"C\"),
+           secret_keys = array(select key from function_secrets where project_id = $2 order by key collate \"C\")
+         where id = $1",
+    )
+    .bind(release.0)
+    .bind(project.0)
+    .execute(tx.conn())
+    .await
+    .during("keep names and keys")?;
+    Ok(())
 }
 
 async fn point(

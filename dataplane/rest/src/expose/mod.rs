@@ -135,6 +135,28 @@ pub async fn apply(cells: &Cells, slot: &Slot, body: &Value) -> Result<Outcome, 
     }
 }
 
+/// The manifest of a body.
+///
+/// # Errors
+/// Every mistake that shows without a schema.
+pub fn parse(body: &Value) -> Result<Manifest, Issues> {
+    let mut issues = Issues::default();
+    let manifest = manifest::read(body, &mut issues);
+    if issues.errors.is_empty() { Ok(manifest) } else { Err(issues) }
+}
+
+/// As [`apply`], in a transaction that the caller began and ends, on a session of the login that owns the schema.
+///
+/// # Errors
+/// As [`apply`]; the transaction is lost.
+pub(crate) async fn apply_inside(
+    conn: &mut sqlx::postgres::PgConnection,
+    slot: &Slot,
+    manifest: &Manifest,
+) -> Result<Outcome, ExposeError> {
+    run::inside(conn, slot, manifest).await
+}
+
 /// The manifest that was applied last, or one rebuilt from the schema when none ever was.
 ///
 /// # Errors

@@ -96,6 +96,20 @@ async fn transaction(
     manifest: &Manifest,
 ) -> Result<Outcome, ExposeError> {
     run(conn, "begin").await?;
+    let outcome = inside(conn, slot, manifest).await?;
+    match sqlx::raw_sql("commit").execute(&mut *conn).await {
+        Ok(_) => Ok(outcome),
+        Err(e @ sqlx::Error::Database(_)) => Err(refusal(&e, None)),
+        Err(_) => Err(ExposeError::Sql(SqlError::OutcomeUnknown)),
+    }
+}
+
+/// The application itself, in a transaction that the caller began and ends.
+pub(super) async fn inside(
+    conn: &mut PgConnection,
+    slot: &Slot,
+    manifest: &Manifest,
+) -> Result<Outcome, ExposeError> {
     // The row is the lock: two applications of one project stand in line.
     let applied = remembered(conn, true).await?.unwrap_or_default();
     let live = live::read(conn, &slot.schema()).await?;
@@ -113,17 +127,13 @@ async fn transaction(
     if now != applied {
         keep(conn, &now).await?;
     }
-    match sqlx::raw_sql("commit").execute(&mut *conn).await {
-        Ok(_) => Ok(Outcome {
-            manifest: manifest.clone(),
-            statements: plan.steps.len(),
-            changed: plan.changed,
-            dropped: plan.dropped,
-            warnings: issues.warnings,
-        }),
-        Err(e @ sqlx::Error::Database(_)) => Err(refusal(&e, None)),
-        Err(_) => Err(ExposeError::Sql(SqlError::OutcomeUnknown)),
-    }
+    Ok(Outcome {
+        manifest: manifest.clone(),
+        statements: plan.steps.len(),
+        changed: plan.changed,
+        dropped: plan.dropped,
+        warnings: issues.warnings,
+    })
 }
 
 /// Our own statements go in messages of many; each of the tenant's goes alone, where the server accepts no

@@ -10,7 +10,7 @@ use super::lex::Statement;
 ///
 /// # Source
 /// Wire contract 01 section 6.6.
-pub(super) fn check(statements: &[Statement]) -> Result<(), SqlError> {
+pub(crate) fn check(statements: &[Statement]) -> Result<(), SqlError> {
     for (index, statement) in statements.iter().enumerate() {
         if let Some(pattern) = blocked(statement) {
             return Err(SqlError::Blocked { pattern, index });

@@ -7,13 +7,13 @@
 
 mod decode;
 mod error;
-mod guard;
+pub(crate) mod guard;
 pub(crate) mod lex;
 mod quote;
 mod result;
 mod run;
 
-pub(crate) use run::settings;
+pub(crate) use run::{BEGIN, COMMIT, instant, refusal, settings, was_ended};
 
 use std::time::Duration;
 

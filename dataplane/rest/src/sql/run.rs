@@ -148,16 +148,17 @@ async fn transaction(
 }
 
 /// The start of a transaction is its name here: nothing within it can change that, nor a time zone its text.
-const BEGIN: &str = "begin; select pg_catalog.extract('epoch', pg_catalog.now())::pg_catalog.text";
-const COMMIT: &str = "select pg_catalog.extract('epoch', pg_catalog.now())::pg_catalog.text; commit";
+pub(crate) const BEGIN: &str = "begin; select pg_catalog.extract('epoch', pg_catalog.now())::pg_catalog.text";
+pub(crate) const COMMIT: &str =
+    "select pg_catalog.extract('epoch', pg_catalog.now())::pg_catalog.text; commit";
 const IN_FAILED_TRANSACTION: &str = "25P02";
 
-fn instant(row: &PgRow) -> Option<String> {
+pub(crate) fn instant(row: &PgRow) -> Option<String> {
     row.try_get(0).ok()
 }
 
 /// Whether the text ended our transaction before its statement failed: in ours, nothing more would run.
-async fn was_ended(conn: &mut PgConnection, error: &sqlx::Error) -> bool {
+pub(crate) async fn was_ended(conn: &mut PgConnection, error: &sqlx::Error) -> bool {
     // A server that says goodbye with its refusal takes the transaction with it.
     let Some(refused) = error.as_database_error() else { return false };
     let is_fatal = refused.code().is_some_and(|code| code.starts_with("57P"));
@@ -198,7 +199,12 @@ fn held_back(error: &sqlx::Error, collected: &Collected) -> Option<SqlError> {
 }
 
 /// `prefix` is what stood before the user's text; `None` when a position would mean nothing to the user.
-fn refusal(error: &sqlx::Error, index: usize, prefix: Option<&str>, statements: &[Statement]) -> SqlError {
+pub(crate) fn refusal(
+    error: &sqlx::Error,
+    index: usize,
+    prefix: Option<&str>,
+    statements: &[Statement],
+) -> SqlError {
     let refused = match error {
         sqlx::Error::Database(e) => e.try_downcast_ref::<PgDatabaseError>(),
         // The driver does not speak COPY: it meets a message it does not expect.

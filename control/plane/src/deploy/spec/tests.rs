@@ -1,4 +1,11 @@
+use actors::deploy::{FunctionChange, Transaction};
+use serde_json::Value;
+
+use super::content::guess;
+use super::read::Fields;
+use super::site::FILES_MAX;
 use super::*;
+use crate::content::OBJECT_BYTES_MAX;
 
 const PROJECT: &str = "prj_0123456789abcdef0123456789abcdef";
 
@@ -86,7 +93,7 @@ fn paths_are_canonical_or_refused_by_name() {
     let twins = json!({ "site": { "replace": { "caf\u{e9}": file('a'), "cafe\u{301}": file('b') } } });
     assert!(misplaced(twins).starts_with("site.replace["));
     let decomposed = with(json!({ "site": { "replace": { "cafe\u{301}": file('a') } } }));
-    assert_eq!(normalise(&decomposed).unwrap().contents().next().unwrap().0, "caf\u{e9}");
+    assert_eq!(normalise(&decomposed).unwrap().contents()[0].place, "site.replace[\"caf\u{e9}\"]");
 }
 
 #[test]
@@ -95,7 +102,7 @@ fn too_many_files_are_refused_and_the_limit_itself_is_not() {
         let files: Fields = (0..count).map(|i| (format!("f{i}"), file('a'))).collect();
         with(json!({ "site": { "replace": files } }))
     };
-    assert_eq!(normalise(&site(FILES_MAX)).unwrap().contents().count(), FILES_MAX);
+    assert_eq!(normalise(&site(FILES_MAX)).unwrap().contents().len(), FILES_MAX);
     assert_eq!(normalise(&site(FILES_MAX + 1)).unwrap_err().extra["resource"], "site.replace");
 }
 
@@ -160,22 +167,164 @@ fn a_spec_that_deploys_nothing_is_refused() {
 fn parts_of_later_versions_are_named_when_they_ask_for_something() {
     let site = json!({ "replace": { "a": file('a') } });
     for (part, name) in [
-        (json!({ "database": { "migrations": [{ "id": "1" }] } }), "database"),
-        (json!({ "database": { "expose": { "version": "1", "tables": [] } } }), "database"),
-        (json!({ "functions": { "replace": { "f": { "runtime": "node22" } } } }), "functions"),
-        (json!({ "functions": { "patch": { "delete": ["f"] } } }), "functions"),
-        (json!({ "secrets": { "require": ["KEY"] } }), "secrets"),
-        (json!({ "routes": { "replace": [{ "pattern": "/api" }] } }), "routes"),
-        (json!({ "checks": [{ "name": "up" }] }), "checks"),
+        (json!({ "assets": { "put": { "a": 1 } } }), "assets"),
+        (json!({ "i18n": { "locales": ["de"] } }), "i18n"),
+        (
+            json!({ "functions": { "replace": { "f": { "source": file('b'), "deps": ["x"] } } } }),
+            "functions.replace.f.deps",
+        ),
+        (
+            json!({ "routes": { "replace": [{ "pattern": "/a", "target": { "type": "static", "path": "x" } }] } }),
+            "routes.replace[0].target",
+        ),
     ] {
         let mut part = part;
         part["site"] = site.clone();
         assert_eq!(refusal(part), (Code::FeatureDisabled, Some(name.to_owned())));
     }
-    let harmless =
-        with(json!({ "site": site, "database": {}, "functions": { "replace": {} }, "routes": null,
-        "secrets": {}, "checks": [] }));
-    assert!(normalise(&harmless).is_ok());
+    let harmless = json!({ "site": site, "database": {}, "functions": { "replace": {} }, "routes": null,
+        "secrets": {}, "checks": [], "assets": {} });
+    assert!(normalise(&with(harmless)).is_ok());
+}
+
+#[test]
+fn every_mistake_is_listed_and_the_first_one_speaks() {
+    let part = json!({
+        "sit": 1,
+        "site": { "replace": { "../x": file('a'), "b": { "sha256": "no" } } },
+        "database": { "migrations": [{ "id": "" }, { "id": "1", "checksum": "c", "sql_ref": file('c') },
+            { "id": "1", "checksum": "c", "sql_ref": file('c'), "transaction": "maybe" }] },
+        "secrets": { "require": ["lower"] },
+        "functions": { "replace": { "f": { "runtime": "deno" } } },
+        "routes": { "replace": [{ "pattern": "/*", "target": { "type": "function", "name": "f" } }] },
+    });
+    let problem = normalise(&with(part)).unwrap_err();
+    let places: Vec<&str> = problem.extra["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["resource"].as_str().unwrap())
+        .collect();
+    assert_eq!(problem.extra["resource"], places[0]);
+    for place in [
+        "sit",
+        "database.migrations[0].id",
+        "database.migrations[0].checksum",
+        "database.migrations[0].sql_ref",
+        "database.migrations[2].transaction",
+        "secrets.require[0]",
+        "functions.replace.f.runtime",
+        "functions.replace.f",
+        "site.replace[\"../x\"]",
+        "site.replace[\"b\"].sha256",
+        "site.replace[\"b\"].size",
+        "routes.replace[0].pattern",
+    ] {
+        assert!(places.contains(&place), "{place} is missing in {places:?}");
+    }
+}
+
+#[test]
+fn migrations_are_read_in_order_with_ids_that_are_unique() {
+    let sql = |digit| json!({ "sha256": digit, "size": 5, "contentType": "application/sql" });
+    let (a, b) = (sql("a".repeat(64)), sql("b".repeat(64)));
+    let part = json!({ "database": { "migrations": [
+        { "id": "002", "checksum": "x", "sql_ref": a, "transaction": "none" },
+        { "id": "001", "checksum": "y", "sql_ref": b } ], "zero_downtime": true } });
+    let database = normalise(&with(part)).unwrap().database.unwrap();
+    let read: Vec<_> = database.migrations.iter().map(|m| (m.id.as_str(), m.transaction)).collect();
+    assert_eq!(read, [("002", Transaction::None), ("001", Transaction::Required)]);
+    assert!(database.zero_downtime);
+    let twice = json!({ "database": { "migrations": [
+        { "id": "1", "checksum": "x", "sql_ref": a }, { "id": "1", "checksum": "x", "sql_ref": a }] } });
+    assert_eq!(misplaced(twice), "database.migrations[1].id");
+}
+
+#[test]
+fn functions_are_whole_or_a_patch() {
+    let replace = |spec: Value| json!({ "functions": { "replace": { "api": spec } } });
+    let good = json!({ "runtime": "node22", "source": file('a'), "schedule": "*/15 * * * *",
+        "config": { "timeoutSeconds": 5, "memoryMb": 128 } });
+    let read = normalise(&with(replace(good))).unwrap();
+    let Some(FunctionChange::Replace(all)) = read.functions else { panic!("whole") };
+    assert_eq!((all["api"].timeout_seconds, all["api"].memory_mb), (Some(5), Some(128)));
+    for (spec, place) in [
+        (json!({ "runtime": "node22" }), "functions.replace.api"),
+        (json!({ "source": file('a'), "schedule": "daily" }), "functions.replace.api.schedule"),
+        (json!({ "source": file('a'), "files": { "a": file('a') } }), "functions.replace.api"),
+        (json!({ "files": { "a": file('a') }, "entrypoint": "b" }), "functions.replace.api.entrypoint"),
+        (
+            json!({ "source": file('a'), "config": { "timeoutSeconds": 0 } }),
+            "functions.replace.api.config.timeoutSeconds",
+        ),
+    ] {
+        assert_eq!(misplaced(replace(spec)), place);
+    }
+    let odd = json!({ "functions": { "replace": { "a b": { "source": file('a') } } } });
+    assert_eq!(misplaced(odd), "functions.replace.a b");
+    let both = json!({ "functions": { "patch": { "set": { "a": {} }, "delete": ["a"] } } });
+    assert_eq!(misplaced(both), "functions.patch.delete[0]");
+}
+
+#[test]
+fn routes_are_patterns_with_methods_that_do_not_overlap() {
+    let route = |pattern: &str, methods: Value| json!({ "pattern": pattern, "methods": methods, "target": { "type": "function", "name": "api" } });
+    let table = |routes: Vec<Value>| json!({ "routes": { "replace": routes } });
+    let read = normalise(&with(table(vec![
+        route("/api/*", Value::Null),
+        route("/login/", json!(["POST"])),
+        route("/login", json!(["GET"])),
+        route("/", json!(["POST"])),
+    ])))
+    .unwrap();
+    let patterns: Vec<String> = read.routes.unwrap().into_iter().map(|r| r.pattern).collect();
+    assert_eq!(patterns, ["/", "/login", "/login", "/api/*"]);
+    for (pattern, methods, place) in [
+        ("/*", Value::Null, "pattern"),
+        ("api", Value::Null, "pattern"),
+        ("/a*", Value::Null, "pattern"),
+        ("/a/*/b", Value::Null, "pattern"),
+        ("/a//b", Value::Null, "pattern"),
+        ("/../b", Value::Null, "pattern"),
+        ("/_run402/x", Value::Null, "pattern"),
+        ("/a%20b", Value::Null, "pattern"),
+        ("/a?b", Value::Null, "pattern"),
+        ("/a", json!([]), "methods"),
+        ("/a", json!(["TRACE"]), "methods[0]"),
+    ] {
+        let found = misplaced(table(vec![route(pattern, methods)]));
+        assert_eq!(found, format!("routes.replace[0].{place}"), "{pattern}");
+    }
+    let twice = table(vec![route("/a", Value::Null), route("/a/", json!(["PUT"]))]);
+    assert_eq!(misplaced(twice), "routes.replace[1]");
+    assert_eq!(
+        misplaced(json!({ "routes": { "replace": [{ "pattern": "/a" }] } })),
+        "routes.replace[0].target"
+    );
+}
+
+#[test]
+fn secrets_are_keys_and_checks_are_looks() {
+    let site = json!({ "replace": { "a": file('a') } });
+    let part = json!({ "site": site, "secrets": { "require": ["B", "A"] },
+        "checks": [{ "name": "home", "http": { "path": "/", "expect": { "status": 200 } } }, { "name": "x" }] });
+    let spec = normalise(&with(part)).unwrap();
+    assert_eq!(spec.secrets.unwrap().require, ["A", "B"]);
+    assert_eq!((spec.checks[0].path.as_deref(), spec.checks[1].path.as_deref()), (Some("/"), None));
+    for (secrets, place) in [
+        (json!({ "require": ["A", "A"] }), "secrets.require[1]"),
+        (json!({ "require": ["A"], "delete": ["A"] }), "secrets.delete"),
+        (json!({ "set": { "A": "1" } }), "secrets.set"),
+        (json!({ "require": "A" }), "secrets.require"),
+    ] {
+        assert_eq!(misplaced(json!({ "site": site, "secrets": secrets })), place);
+    }
+}
+
+#[test]
+fn going_back_to_a_release_is_a_deploy() {
+    let part = json!({ "base": { "release_id": "rel_0123456789abcdef0123456789abcdef" } });
+    assert!(normalise(&with(part)).is_ok());
 }
 
 #[test]
