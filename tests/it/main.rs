@@ -31,6 +31,7 @@ mod rest;
 mod restore;
 mod service;
 mod settle_races;
+mod simulator;
 mod soak;
 mod start;
 mod subdomains;

@@ -435,7 +435,7 @@ pub fn books(data: &Path) -> (Value, bool) {
 }
 
 /// Where `cargo xtask tools` put Postgres and anvil.
-fn tools_folder() -> PathBuf {
+pub fn tools_folder() -> PathBuf {
     match std::env::var_os("RUN402_TOOLS_DIR") {
         Some(folder) => folder.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("in the workspace").join(".tools"),

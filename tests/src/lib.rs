@@ -16,7 +16,7 @@ mod wallet;
 
 pub use chain::Chain;
 pub use flows::{Customer, Site, TIER_PRICE, TIER_ROUTE};
-pub use lab::{Answer, Lab, LabOptions, Ports, Server, books, fresh_folder, up_command};
+pub use lab::{Answer, Lab, LabOptions, Ports, Server, books, fresh_folder, tools_folder, up_command};
 pub use oracle::oracle;
 pub use rpc_proxy::{Act, RpcProxy};
 pub use tools::{command, eventually, peers, run, target_binary};

@@ -1,6 +1,7 @@
 //! All that may happen in a step. Each module has a table of its operations; a step takes one by weight.
 
 mod chain;
+mod facts;
 mod machines;
 mod purchases;
 mod ticks;
@@ -23,7 +24,7 @@ pub(crate) struct Operation {
     pub run: for<'w> fn(&'w mut World) -> LocalBoxFuture<'w, Outcome>,
 }
 
-const TABLES: [&[Operation]; 4] = [purchases::ALL, chain::ALL, ticks::ALL, machines::ALL];
+const TABLES: [&[Operation]; 5] = [purchases::ALL, chain::ALL, ticks::ALL, machines::ALL, facts::ALL];
 
 pub(crate) fn choose(dice: &mut Dice) -> &'static Operation {
     let all = || TABLES.into_iter().flatten();

@@ -57,6 +57,15 @@ impl Oracle {
         rules::against(&self.books, shown)
     }
 
+    /// A fact on record from one of these sources, by chance.
+    pub fn some_fact(&self, sources: &[&'static str], chance: u64) -> Option<(&'static str, String)> {
+        let named = |source: &str| sources.iter().copied().find(|s| *s == source);
+        let transfers = self.books.transfers.values();
+        let facts: Vec<_> = transfers.filter_map(|t| Some((named(&t.source)?, &t.source_id))).collect();
+        let at = usize::try_from(chance % facts.len().max(1) as u64).ok()?;
+        facts.get(at).map(|(source, id)| (*source, (*id).clone()))
+    }
+
     /// The state of the books without a name in it.
     pub fn summary(&self) -> String {
         self.books.summary()
