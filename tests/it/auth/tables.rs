@@ -46,7 +46,7 @@ async fn notes(lab: &Lab, project: &Value) {
 #[tokio::test]
 async fn a_user_works_on_the_own_rows_until_the_right_to_ends() {
     let lab = Lab::start().await;
-    let (wallet, project) = lab.project().await;
+    let (_, project) = lab.project().await;
     notes(&lab, &project).await;
     let mut sessions = Vec::new();
     for email in ["ada@b.test", "bob@b.test"] {
@@ -103,7 +103,8 @@ async fn a_user_works_on_the_own_rows_until_the_right_to_ends() {
 
     // And the project itself.
     let path = format!("/projects/v1/{}", project["project_id"].as_str().unwrap());
-    assert!(lab.as_wallet(&wallet, "DELETE", &path, None).await.status < 300);
+    let erased = owner(&lab, &project, "DELETE", &path, None).await;
+    assert!(erased.status < 300, "{erased:?}");
     refused(&go(ada, "GET", "notes", Value::Null).await, 401, "UNAUTHORIZED");
 }
 
