@@ -1,6 +1,9 @@
 //! End users of a project: signing up, signing in, staying signed in.
 
+mod google;
 pub mod mail;
+mod openid;
+mod tables;
 
 use std::time::Duration;
 
@@ -177,4 +180,24 @@ async fn the_owner_decides_who_may_sign_up() {
     let anon_key = project["anon_key"].as_str().unwrap();
     let answer = lab.with_key(anon_key, "PATCH", "/auth/v1/settings", Some(json!({}))).await;
     refused(&answer, 403, "FORBIDDEN");
+}
+
+// H06. Goal: of two changes of one password, one counts. Method: both know the old one, and come at once.
+#[tokio::test]
+async fn a_password_is_changed_once_by_two_who_knew_it() {
+    let lab = Lab::start().await;
+    let (_, project) = lab.project().await;
+    signup(&lab, &project, "ada@b.test").await;
+    let session = login(&lab, &project, "ada@b.test", PASSWORD).await.body;
+    let set = |new: &str| {
+        let body = json!({ "new_password": new, "current_password": PASSWORD });
+        let token = session["access_token"].as_str().unwrap();
+        lab.with_key(token, "PUT", "/auth/v1/user/password", Some(body))
+    };
+    let words = ["one of two words", "two of two words"];
+    let (one, two) = tokio::join!(set(words[0]), set(words[1]));
+    assert_eq!(one.status + two.status, 601, "{one:?} {two:?}");
+    let (kept, lost) = if one.status == 200 { (words[0], words[1]) } else { (words[1], words[0]) };
+    assert_eq!(login(&lab, &project, "ada@b.test", kept).await.status, 200);
+    refused(&login(&lab, &project, "ada@b.test", lost).await, 401, "INVALID_CREDENTIALS");
 }

@@ -114,3 +114,42 @@ async fn a_project_key_decides_whatever_sign_in_rides_along() {
     let forged = String::from_utf8(forged).unwrap();
     assert_eq!(lab.with_key(&forged, "GET", &path, None).await.status, 401);
 }
+
+// H16. Goal: an operator's wallet is known by its bytes, signs by itself, and is nobody once it is not listed. Method:
+// another spelling, a signature that a contract would have to check, a restart without it.
+#[tokio::test]
+async fn an_operators_wallet_is_its_bytes_and_ends_with_the_list() {
+    const PATH: &str = "/admin/api/finance/exposure";
+    let (admin, stranger) = (Wallet::random(), Wallet::random());
+    let shouted = format!("0x{}", admin.address().trim_start_matches("0x").to_uppercase());
+    let args = vec!["--admin-wallet".to_owned(), shouted];
+    let lab = Lab::start_with(tests::LabOptions { args, ..tests::LabOptions::default() }).await;
+    let ask = |header: String| {
+        let request =
+            lab.http.get(lab.url(PATH)).header("sign-in-with-x", header).header("x-admin-mode", "1");
+        lab.send(request)
+    };
+    let encode = |v: &Value| STANDARD.encode(v.to_string());
+    assert_eq!(ask(admin.siwx(&lab.api, PATH)).await.status, 200);
+    let refused = ask(stranger.siwx(&lab.api, PATH)).await;
+    assert_eq!((refused.status, &refused.body["code"]), (403, &json!("ADMIN_REQUIRED")), "{refused:?}");
+
+    // The message says the address as it was signed: another spelling is another message.
+    for (field, value) in [
+        ("address", json!(admin.address())),
+        ("address", json!(admin.checksummed())),
+        ("type", json!("eip1271")),
+        ("type", json!("eip6492")),
+    ] {
+        let mut said = stranger.sign_in(&lab.api, PATH);
+        said[field] = value.clone();
+        assert_refused(&ask(encode(&said)).await, &format!("{field} = {value}"));
+    }
+
+    // Signed while it was an operator's, presented when it is none.
+    let kept = admin.siwx(&lab.api, PATH);
+    let lab = lab.restart().await;
+    let request = lab.http.get(lab.url(PATH)).header("sign-in-with-x", kept).header("x-admin-mode", "1");
+    let late = lab.send(request).await;
+    assert_eq!((late.status, &late.body["code"]), (403, &json!("ADMIN_REQUIRED")), "{late:?}");
+}

@@ -1,6 +1,7 @@
 //! End users of a project.
 
 mod admin;
+mod google;
 
 use axum::extract::{Query, State};
 use axum::routing::{get, patch, post, put};
@@ -29,6 +30,7 @@ pub fn routes() -> Router<AppState> {
         .route("/auth/v1/logout", post(logout))
         .route("/auth/v1/settings", patch(settings))
         .merge(admin::routes())
+        .merge(google::routes())
 }
 
 #[derive(Deserialize)]
@@ -57,6 +59,12 @@ struct LinkGrant {
 struct CodeGrant {
     challenge_id: String,
     code: String,
+}
+
+#[derive(Deserialize)]
+struct PageGrant {
+    code: String,
+    code_verifier: String,
 }
 
 #[derive(Deserialize)]
@@ -116,6 +124,10 @@ async fn token(
             // What is no id names no request, like an id that we never gave.
             let id = challenge_id.parse().unwrap_or(Uuid::nil());
             plane.user_link_use(&caller, LinkProof::Code { id, code }).await?
+        }
+        Some("authorization_code") => {
+            let PageGrant { code, code_verifier } = body.json()?;
+            plane.google_end(&caller, &code, &code_verifier).await?
         }
         Some(_) => return Err(ApiProblem::new(Code::UnsupportedGrantType, "this grant type is unknown")),
     };

@@ -4,6 +4,7 @@
 //! the same, after the same work, for a wrong password and for an address nobody has.
 
 mod accounts;
+mod google;
 mod links;
 mod origins;
 
@@ -24,6 +25,7 @@ use crate::keys::{self, store_problem};
 use crate::rate::{Rates, client_network};
 
 pub use accounts::{AskedUser, MadeUser, Offered};
+pub use google::{AskedGoogle, BegunGoogle, CALLBACK, GoogleAnswer};
 pub use links::{AskedLink, Delivery, LinkFacts};
 
 /// Tries of one address of one project: ten at once, then one each six seconds.
@@ -33,6 +35,10 @@ const ACCOUNT_BURST: u32 = 10;
 const CLIENT_TRY_EVERY: Duration = Duration::from_secs(2);
 const CLIENT_BURST: u32 = 30;
 const KEYS_MAX: usize = 100_000;
+const EMAIL_DOMAINS_MAX: usize = 100;
+/// # Source
+/// RFC 1035 section 2.3.4.
+const DOMAIN_BYTES_MAX: usize = 253;
 /// Ours have 67 characters.
 const REFRESH_BYTES_MAX: usize = 200;
 
@@ -174,12 +180,19 @@ impl Plane {
     /// Changes the project's auth settings; all of them are returned.
     ///
     /// # Errors
-    /// `UNAUTHORIZED` or `FORBIDDEN` without a service key; the lifecycle's refusals.
+    /// `UNAUTHORIZED` or `FORBIDDEN` without a service key; the lifecycle's refusals; `BAD_REQUEST` for a domain
+    /// that is none.
     ///
     /// # Source
     /// Wire contract 04 section 2.13.
     pub async fn auth_settings(&self, caller: &Caller, change: SettingsChange) -> Result<Settings, Problem> {
         let (_, slot) = self.owner_change(caller).await?;
+        let domains = change.allowed_email_domains.as_deref().unwrap_or_default();
+        if domains.len() > EMAIL_DOMAINS_MAX || !domains.iter().all(|domain| is_domain(domain)) {
+            let message =
+                format!("allowed_email_domains are at most {EMAIL_DOMAINS_MAX} names such as example.org");
+            return Err(Problem::new(Code::BadRequest, message));
+        }
         self.users().settings_change(&slot, &change).await.map_err(problem)
     }
 
@@ -319,6 +332,14 @@ fn password_fits(password: &str) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(Code::WeakPassword, "the password must have 8 to 256 bytes"))
+}
+
+fn is_domain(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+    (1..=DOMAIN_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(allowed)
+        && !text.starts_with('.')
+        && !text.ends_with('.')
 }
 
 fn too_many(secs: u64) -> Problem {

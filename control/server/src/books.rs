@@ -116,6 +116,7 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         admin_wallets: Vec::new(),
         chain: lab_config::ChainChoices::default(),
         stripe: None,
+        google: None,
     };
     lab_config::make(choices, endpoints)
 }

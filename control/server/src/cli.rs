@@ -93,6 +93,8 @@ pub struct UpArgs {
     pub chain: ChainArgs,
     #[command(flatten)]
     pub cards: CardArgs,
+    #[command(flatten)]
+    pub google: GoogleArgs,
     /// Write a configuration with which `serve` joins this lab as a second node.
     #[arg(long, value_name = "FILE")]
     pub write_serve_config: Option<PathBuf>,
@@ -135,6 +137,19 @@ pub struct CardArgs {
     pub stripe_url: Option<String>,
     #[arg(long, value_name = "SECRET", hide = true)]
     pub stripe_webhook_secret: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct GoogleArgs {
+    /// Offer sign-ins with Google through this client; its redirect URI is the API's address with
+    /// /auth/v1/oauth/google/callback.
+    #[arg(long, value_name = "ID", requires = "google_client_secret")]
+    pub google_client_id: Option<String>,
+    #[arg(long, env = "GOOGLE_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    pub google_client_secret: Option<String>,
+    /// Ask this OpenID provider instead of Google.
+    #[arg(long, value_name = "URL", requires = "google_client_id")]
+    pub google_issuer: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,8 +12,8 @@ use lab::LabEndpoints;
 use types::{Entropy, Network, NodeId, OsEntropy, UsdMicros};
 
 use crate::config::{
-    CellConfig, ChainConfig, Config, ControlDbConfig, IdentityConfig, KeystoreConfig, Listen, PricesConfig,
-    S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig, defaults,
+    CellConfig, ChainConfig, Config, ControlDbConfig, GoogleConfig, IdentityConfig, KeystoreConfig, Listen,
+    PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig, defaults,
 };
 
 const FEE_PAYER: &str = "lab-fee-payer";
@@ -34,6 +34,8 @@ pub struct Choices<'a> {
     pub chain: ChainChoices,
     /// Where cards are paid; none in a lab without cards.
     pub stripe: Option<StripeConfig>,
+    /// Where Google sign-ins go; none unless chosen.
+    pub google: Option<GoogleConfig>,
 }
 
 /// What else may be chosen about the lab's chain.
@@ -116,6 +118,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             admin_wallets: choices.admin_wallets,
         },
         stripe: choices.stripe,
+        google: choices.google,
     })
 }
 
@@ -251,6 +254,13 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             "reconcile_secs": stripe.reconcile_secs,
         });
     }
+    if let Some(google) = &config.google {
+        value["google"] = serde_json::json!({
+            "client_id": google.client_id,
+            "client_secret": google.client_secret.expose_secret(),
+            "issuer": google.issuer,
+        });
+    }
     let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
     Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
 }
@@ -292,6 +302,11 @@ mod tests {
             admin_wallets: Vec::new(),
             chain: ChainChoices { retained_blocks: Some(7), ..ChainChoices::default() },
             stripe: Some(stripe_choice("http://127.0.0.1:9", "whsec_lab")),
+            google: Some(GoogleConfig {
+                client_id: "lab".into(),
+                client_secret: "secret".into(),
+                issuer: "http://127.0.0.1:9".into(),
+            }),
         };
         let first = make(choices(), &lab).unwrap();
         let key_before = std::fs::read(&first.server.master_key_file).unwrap();
@@ -303,6 +318,7 @@ mod tests {
         assert_ne!(node(&data).unwrap(), node_before, "a torn file is made anew");
         let read = Config::parse(&serve_config(&again).unwrap()).unwrap();
         assert_eq!(read.sites.port, Some(4020));
+        assert_eq!(read.google.unwrap().issuer, "http://127.0.0.1:9");
         let stripe = read.stripe.unwrap();
         assert_eq!(
             (stripe.webhook_secrets.len(), stripe.api_base.as_deref()),

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use stripe_fake::{FakeConfig, StripeFake};
 use types::{Entropy, OsEntropy};
 
-use crate::cli::{CardArgs, UpArgs};
-use crate::config::{Config, Listen, StripeConfig};
+use crate::cli::{CardArgs, GoogleArgs, UpArgs};
+use crate::config::{Config, GoogleConfig, Listen, StripeConfig, is_issuer};
 use crate::drain::StopSignals;
 use crate::lab_config::{self, Choices};
 use crate::node::{Bound, Names, Node};
@@ -126,6 +126,22 @@ async fn cards(
     Ok((Some(lab_config::stripe_choice(&fake.url(), &secret)), Some(fake)))
 }
 
+/// The client for sign-ins with Google, if there is one.
+fn google(arguments: &GoogleArgs) -> anyhow::Result<Option<GoogleConfig>> {
+    let (Some(id), Some(secret)) = (&arguments.google_client_id, &arguments.google_client_secret) else {
+        return Ok(None);
+    };
+    let issuer = arguments.google_issuer.as_deref().unwrap_or(users::oidc::GOOGLE_ISSUER);
+    if !is_issuer(issuer) {
+        bail!("--google-issuer is https://, or http:// on this machine");
+    }
+    Ok(Some(GoogleConfig {
+        client_id: id.clone(),
+        client_secret: secret.clone().into(),
+        issuer: issuer.to_owned(),
+    }))
+}
+
 fn configure(
     arguments: &UpArgs,
     data: &Path,
@@ -159,6 +175,7 @@ fn configure(
             retained_blocks: arguments.chain.retained_blocks,
         },
         stripe,
+        google: google(&arguments.google)?,
     };
     lab_config::make(choices, lab)
 }

@@ -56,6 +56,8 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
     };
     let meter = actors::meter::Meter::new(&*entropy);
     let cards = cards(config, &master_key)?;
+    let google = config.google.clone().map(|google| users::oidc::Provider::new(google.provider()));
+    let google = google.transpose().context("google")?;
     Ok(Arc::new(Deps {
         store,
         node,
@@ -66,7 +68,7 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         entropy,
         master_key,
         chains,
-        users: users::Users::new(cells.clone()),
+        users: users::Users::new(cells.clone()).with_google(google),
         captures_mail: config.server.capture_mail,
         cells,
         blobs: Arc::new(blobs),

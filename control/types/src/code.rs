@@ -37,7 +37,7 @@ codes! {
     UserTokenRequired, "AUTHENTICATION_REQUIRED", 401, "auth", false, "authenticate", "Send the user's access token as bearer, with the anon key of the same project; refresh it when its hour is over.";
     InvalidCredentials, "INVALID_CREDENTIALS", 401, "auth", false, "edit_request", "Check address and password; an account without a password signs in another way.";
     InvalidGrant, "INVALID_GRANT", 400, "auth", false, "authenticate", "Sign in again: a refresh token works once and for 30 days.";
-    UnsupportedGrantType, "UNSUPPORTED_GRANT_TYPE", 400, "validation", false, "edit_request", "Use password, refresh_token, magic_link or email_code.";
+    UnsupportedGrantType, "UNSUPPORTED_GRANT_TYPE", 400, "validation", false, "edit_request", "Use password, refresh_token, magic_link, email_code or authorization_code.";
     InvalidEmail, "INVALID_EMAIL", 400, "validation", false, "edit_request", "Send one e-mail address.";
     WeakPassword, "WEAK_PASSWORD", 400, "validation", false, "edit_request", "Use a password of 8 to 256 bytes.";
     SignupNotAllowed, "SIGNUP_NOT_ALLOWED", 403, "auth", false, "edit_request", "This project lets its owner alone make accounts.";
@@ -45,6 +45,11 @@ codes! {
     RedirectNotAllowed, "REDIRECT_NOT_ALLOWED", 400, "validation", false, "edit_request", "Use http://localhost with any port, or a name that this project has claimed, without a fragment.";
     RedirectRequired, "REDIRECT_REQUIRED", 400, "validation", false, "edit_request", "Send redirect_url: the page of the project that takes the invitation.";
     OriginNotAllowed, "ORIGIN_NOT_ALLOWED", 400, "validation", false, "edit_request", "Use the exact origin of the page, such as https://my-app.example: http://localhost with any port, a name of this project, or its own host.";
+    OauthNotConfigured, "OAUTH_NOT_CONFIGURED", 501, "validation", false, "edit_request", "Offer another way to sign in: run402 auth providers lists them.";
+    OauthStateInvalid, "OAUTH_STATE_INVALID", 400, "auth", false, "authenticate", "Begin the sign-in again on the page: one works once and for 10 minutes.";
+    AccountExistsRequiresLink, "ACCOUNT_EXISTS_REQUIRES_LINK", 409, "auth", false, "authenticate", "Sign in as before, then add the Google account: start with intent link.";
+    IdentityAlreadyLinked, "IDENTITY_ALREADY_LINKED", 409, "auth", false, "authenticate", "Sign in with this Google account, or add another one.";
+    DomainNotAllowed, "DOMAIN_NOT_ALLOWED", 403, "auth", false, "authenticate", "Use an account of a domain that the project takes.";
     CurrentPasswordRequired, "CURRENT_PASSWORD_REQUIRED", 400, "auth", false, "edit_request", "Send current_password, or sign in by mail first and set the password within 15 minutes.";
     PasswordSetDisabled, "PASSWORD_SET_DISABLED", 403, "auth", false, "edit_request", "The owner allows it: run402 auth settings --allow-password-set true.";
     UserNotFound, "USER_NOT_FOUND", 404, "not_found", false, "edit_request", "List the project's users: run402 auth users.";

@@ -243,14 +243,32 @@ async fn account(
         amr: row.try_get("amr")?,
         signed_in_at: row.try_get("signed_in_at")?,
     };
+    let identities = identities(conn, user_id).await?;
     Ok(Some(Account {
         user: user(&row)?,
         facts,
         password_hash: row.try_get("password_hash")?,
         password_dropped: row.try_get("password_dropped")?,
         allow_password_set: settings_read(conn).await?.allow_password_set,
-        identities: Vec::new(),
+        identities,
     }))
+}
+
+async fn identities(conn: &mut PgConnection, user: Uuid) -> Result<Vec<Identity>, sqlx::Error> {
+    let rows =
+        sqlx::query("select * from auth.identities where user_id = $1 order by created_at, provider_sub")
+            .bind(user)
+            .fetch_all(conn)
+            .await?;
+    let read = |row: &sqlx::postgres::PgRow| {
+        Ok(Identity {
+            provider: row.try_get("provider")?,
+            provider_sub: row.try_get("provider_sub")?,
+            provider_email: row.try_get("provider_email")?,
+            created_at: row.try_get("created_at")?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 async fn password_set(

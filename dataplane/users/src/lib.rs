@@ -3,8 +3,11 @@
 
 mod accounts;
 mod admission;
+mod google;
+mod joining;
 mod links;
 pub mod mail;
+pub mod oidc;
 pub mod password;
 mod rows;
 mod schema;
@@ -19,6 +22,8 @@ use store::cells::{Cells, Login, Session, SessionError, Slot};
 
 pub use accounts::{Account, Identity, PasswordRight, WantedUser};
 pub use admission::{Standing, admits};
+pub use google::{FLOW_SECS, Flow, NewFlow, Traded};
+pub use joining::Refusal;
 pub use links::{Intent, LINK_MINUTES, LinkAsked, LinkProof, LinkUsed, NewLink};
 pub use rows::{NewUser, User, email_normal};
 pub use sessions::{NewSession, Refreshed, SessionFacts};
@@ -56,12 +61,19 @@ impl From<password::Busy> for UsersError {
 pub struct Users {
     cells: Cells,
     pub passwords: password::Passwords,
+    /// Where Google sign-ins go; none where they are not offered.
+    pub google: Option<Arc<oidc::Provider>>,
     ready: Arc<Mutex<HashSet<i32>>>,
 }
 
 impl Users {
     pub fn new(cells: Cells) -> Self {
-        Self { cells, passwords: password::Passwords::default(), ready: Arc::default() }
+        Self { cells, passwords: password::Passwords::default(), google: None, ready: Arc::default() }
+    }
+
+    /// The same with Google sign-ins.
+    pub fn with_google(self, google: Option<oidc::Provider>) -> Self {
+        Self { google: google.map(Arc::new), ..self }
     }
 
     /// A connection of the login `_auth`, on a schema of this version.

@@ -300,8 +300,9 @@ async fn by_code(
 
 /// The user of an address that somebody has just proved to own; made if there is none.
 ///
-/// A password that was chosen before anybody had proved it may be a stranger's, who waits for the owner to
-/// come (H04): it is dropped together with everything signed in by it.
+/// A password that was chosen, or an account elsewhere that was linked, before anybody had proved it may be a
+/// stranger's, who waits for the owner to come (H04): they are dropped together with everything signed in by
+/// them. An address that a provider only vouched for is not proved.
 async fn proved(
     conn: &mut PgConnection,
     fresh: Uuid,
@@ -316,17 +317,26 @@ async fn proved(
         .await?;
     sqlx::query(
         "update auth.sessions set ended_at = $2 where ended_at is null and user_id =
-           (select id from auth.users where lower(email) = $1 and email_verified_at is null)",
+           (select id from auth.users where lower(email) = $1 and (email_verified_at is null or email_vouched))",
     )
     .bind(email)
     .bind(now)
     .execute(&mut *conn)
     .await?;
+    sqlx::query(
+        "delete from auth.identities where user_id =
+           (select id from auth.users where lower(email) = $1 and (email_verified_at is null or email_vouched))",
+    )
+    .bind(email)
+    .execute(&mut *conn)
+    .await?;
     let sql = format!(
         "update auth.users as u set
-           password_dropped = password_dropped or (email_verified_at is null and password_hash is not null),
-           password_hash = case when email_verified_at is not null then password_hash end,
-           email_verified_at = coalesce(email_verified_at, $2), admitted_at = coalesce(admitted_at, $2)
+           password_dropped = password_dropped
+             or ((email_verified_at is null or email_vouched) and password_hash is not null),
+           password_hash = case when email_verified_at is not null and not email_vouched then password_hash end,
+           email_verified_at = coalesce(email_verified_at, $2), email_vouched = false,
+           admitted_at = coalesce(admitted_at, $2)
          where lower(email) = $1 returning {USER}"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(email).bind(now).fetch_one(conn).await?;

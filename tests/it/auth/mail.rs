@@ -1,7 +1,7 @@
 //! Signing in by mail, and who may.
 
 use serde_json::{Value, json};
-use tests::{Answer, Lab, eventually};
+use tests::{Answer, Lab, eventually, target_binary};
 
 use super::{PASSWORD, anon, as_user, claims_of, login, owner, refresh, refused, signup};
 
@@ -370,4 +370,43 @@ async fn mail_survives_the_server() {
     database.close().await;
     let page = lab.http.get(lab.url("/lab/mail")).header("origin", "http://evil.test");
     assert_eq!(lab.send(page).await.status, 403, "not for pages");
+}
+
+// Goal: the command line does all of it. Method: the words of the published one, and `lab mail`.
+#[tokio::test]
+async fn the_command_line_invites_signs_in_and_reads_a_labs_mail() {
+    let lab = Lab::start().await;
+    let (_, project) = lab.project().await;
+    let home = lab.data.join("home");
+    std::fs::create_dir_all(&home).unwrap();
+    let id = project["project_id"].as_str().unwrap();
+    let keys = json!({ "anon_key": project["anon_key"], "service_key": project["service_key"] });
+    let file = json!({ "active_project_id": id, "projects": { id: keys } });
+    std::fs::write(home.join("projects.json"), file.to_string()).unwrap();
+    let run402 = |words: &[&str]| {
+        let mut command = std::process::Command::new(target_binary("run402"));
+        command.args(words).env("RUN402_API_BASE", &lab.api).env("RUN402_CONFIG_DIR", &home);
+        let output = command.output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+    };
+    let set = run402(&["auth", "settings", "--public-signup", "invite_only", "--allow-password-set", "true"]);
+    assert_eq!((&set["status"], &set["public_signup"]), (&json!("ok"), &json!("invite_only")), "{set}");
+    let invited = run402(&["auth", "invite-user", "--email", "ada@b.test", "--redirect", PAGE]);
+    assert_eq!((&invited["created"], &invited["invite_sent"]), (&json!(true), &json!(true)), "{invited}");
+    mail(&lab, "ada@b.test", 1).await;
+    let shown = run402(&["lab", "mail", "--to", "ada@b.test"]);
+    let session = run402(&["auth", "verify", "--token", &token(&shown["mail"][0])]);
+    assert_eq!(session["magic_link"]["intent"], "invite", "{session}");
+    let access = session["access_token"].as_str().unwrap();
+    let words = run402(&["auth", "set-password", "--token", access, "--new", PASSWORD]);
+    assert_eq!(words["status"], "ok", "{words}");
+    assert_eq!(run402(&["projects", "promote-user", "ada@b.test"])["is_admin"], true);
+    assert_eq!(run402(&["auth", "users"])["users"].as_array().unwrap().len(), 1);
+    let user = run402(&["auth", "user", session["user"]["id"].as_str().unwrap()]);
+    assert_eq!(user["is_admin"], true, "{user}");
+    assert_eq!(run402(&["projects", "demote-user", "ada@b.test"])["is_admin"], false);
+    let offered = run402(&["auth", "providers"]);
+    assert_eq!(offered["providers"], json!(["password", "magic_link"]), "{offered}");
+    let asked = run402(&["auth", "magic-link", "--email", "ada@b.test", "--delivery", "code"]);
+    assert!(asked["challenge_id"].is_string(), "{asked}");
 }

@@ -38,7 +38,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         params: &[
             Param::query(
                 "grant_type",
-                Kind::OneOf(&["password", "refresh_token", "magic_link", "email_code"]),
+                Kind::OneOf(&["password", "refresh_token", "magic_link", "email_code", "authorization_code"]),
                 "How the user proves who they are; password unless given.",
             ),
             EMAIL,
@@ -46,7 +46,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::body("refresh_token", Kind::Text, "Works once; a second use ends the whole sign-in."),
             Param::body("token", Kind::Text, "Of the mailed link."),
             Param::body("challenge_id", Kind::Text, "Of the answer to the request for a code."),
-            Param::body("code", Kind::Text, "The six digits of the mail; five wrong ones burn them."),
+            Param::body(
+                "code",
+                Kind::Text,
+                "The six digits of the mail, or what Google's answer brought the page.",
+            ),
+            Param::body(
+                "code_verifier",
+                Kind::Text,
+                "The secret that the page began a sign-in with Google with.",
+            ),
         ],
         auth: Auth::AnonKey,
         answer: &[

@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod auth_google;
 mod auth_users;
 mod billing;
 mod content;
@@ -25,6 +26,7 @@ const PARTS: &[&[Operation]] = &[
     projects::OPERATIONS,
     expose::OPERATIONS,
     auth::OPERATIONS,
+    auth_google::OPERATIONS,
     auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,

@@ -110,6 +110,9 @@ pub enum Auth {
         /// Do project admins need a passkey for their role?
         #[arg(long, value_name = "true|false")]
         require_admin_passkey: Option<bool>,
+        /// Domains that sign-ins with Google are limited to, with commas; none for all.
+        #[arg(long, value_name = "DOMAINS")]
+        allowed_email_domains: Option<String>,
         #[command(flatten)]
         project: Project,
     },
@@ -155,7 +158,14 @@ pub async fn run(command: Auth, context: &Context) -> Outcome {
             let key = project.keys(context)?.service;
             context.public()?.call(Call::new("auth.users.get").path("id", id).service_key(&key)).await
         }
-        Auth::Settings { allow_password_set, preferred, public_signup, require_admin_passkey, project } => {
+        Auth::Settings {
+            allow_password_set,
+            preferred,
+            public_signup,
+            require_admin_passkey,
+            allowed_email_domains,
+            project,
+        } => {
             let key = project.keys(context)?.service;
             let preferred = preferred.map(|word| if word == "null" { Value::Null } else { json!(word) });
             let body = given([
@@ -163,6 +173,7 @@ pub async fn run(command: Auth, context: &Context) -> Outcome {
                 ("preferred_sign_in_method", preferred),
                 ("public_signup", public_signup.map(Value::from)),
                 ("require_passkey_for_project_admin", require_admin_passkey.map(Value::from)),
+                ("allowed_email_domains", allowed_email_domains.map(|all| domains(&all))),
             ]);
             call(context, Call::new("auth.settings").service_key(&key).json(body)).await
         }
@@ -196,6 +207,10 @@ impl Project {
 
 async fn call(context: &Context, call: Call<'_>) -> Outcome {
     context.public()?.call(call).await.map(ok)
+}
+
+fn domains(all: &str) -> Value {
+    all.split(',').map(str::trim).filter(|one| !one.is_empty()).collect()
 }
 
 /// An object of what there is.

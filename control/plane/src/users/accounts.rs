@@ -102,7 +102,12 @@ impl Plane {
         Ok((self.account_of(&slot, claims.sub, claims.session_id).await?, claims.role))
     }
 
-    async fn account_of(&self, slot: &Slot, user: Uuid, session: Uuid) -> Result<Account, Problem> {
+    pub(super) async fn account_of(
+        &self,
+        slot: &Slot,
+        user: Uuid,
+        session: Uuid,
+    ) -> Result<Account, Problem> {
         let found = self.users().account_find(slot, user, session).await.map_err(problem)?;
         found.ok_or_else(|| signed_out("the sign-in has ended"))
     }
@@ -203,7 +208,7 @@ impl Plane {
     pub async fn auth_offered(&self, caller: &Caller) -> Result<Offered, Problem> {
         let (_, slot) = self.users_entry(caller).await?;
         let settings = self.users().settings_fetch(&slot).await.map_err(problem)?;
-        Ok(Offered { settings, mail: self.deps().captures_mail, google: false })
+        Ok(Offered { settings, mail: self.deps().captures_mail, google: self.users().google.is_some() })
     }
 
     /// The project of a request that carries its service key.

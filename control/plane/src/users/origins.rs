@@ -12,8 +12,10 @@ const URL_BYTES_MAX: usize = 2_048;
 /// What an origin is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// A link or an answer goes there.
+    /// A mailed link goes there.
     Redirect,
+    /// The answer of a sign-in elsewhere goes there.
+    SignIn,
     /// A passkey belongs to it.
     Passkey,
 }
@@ -36,6 +38,9 @@ impl Plane {
         let refused = || match what {
             Use::Redirect => {
                 Problem::new(Code::RedirectNotAllowed, "the URL is not on a host of this project")
+            }
+            Use::SignIn => {
+                Problem::new(Code::OriginNotAllowed, "redirect_url is not on an origin of this project")
             }
             Use::Passkey => Problem::new(Code::OriginNotAllowed, "the origin is no host of this project"),
         };

@@ -4,6 +4,7 @@
 mod chains;
 mod data;
 pub mod defaults;
+mod google;
 mod http;
 mod identity;
 mod prices;
@@ -16,6 +17,7 @@ use crate::config::reader::{Mistakes, Section};
 
 pub use chains::{ChainConfig, KeystoreConfig, SignerConfig};
 pub use data::{CellConfig, ControlDbConfig, S3Config};
+pub use google::{GoogleConfig, is_issuer};
 pub use http::{Listen, ServerConfig, SitesConfig};
 pub use identity::IdentityConfig;
 pub use prices::PricesConfig;
@@ -36,6 +38,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Cards are taken where it is there.
     pub stripe: Option<StripeConfig>,
+    /// Sign-ins with Google are offered where it is there.
+    pub google: Option<GoogleConfig>,
 }
 
 /// Why a file is no configuration.
@@ -104,6 +108,7 @@ impl Config {
         let prices = PricesConfig::read(root.section_if_there("prices"));
         let identity = IdentityConfig::read(root.section_or_empty("identity"));
         let stripe = root.section_if_there("stripe").map(StripeConfig::read);
+        let google = root.section_if_there("google").map(GoogleConfig::read);
         root.check(
             distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
             "chains",
@@ -132,6 +137,10 @@ impl Config {
             identity: identity?,
             stripe: match stripe {
                 Some(stripe) => Some(stripe?),
+                None => None,
+            },
+            google: match google {
+                Some(google) => Some(google?),
                 None => None,
             },
         })
