@@ -72,7 +72,7 @@ async fn a_payment_on_its_way_into_the_books_is_no_difference() {
                 said_at: event.said_at,
             };
             card_session_record(&mut tx, &checkout, &fact, account, now()).await.unwrap().unwrap();
-            event_handled(&mut tx, event.id, Handled::Recorded, now()).await.unwrap();
+            event_handled(&mut tx, event.id, (Handled::Recorded, None), now()).await.unwrap();
             tx.commit().await.unwrap();
         }
         assert_eq!(called(&db, TimeDelta::zero()).await, 0, "recorded {recorded}");
