@@ -31,6 +31,8 @@ pub struct Deps {
     pub blobs: Arc<dyn blobs::Blobs>,
     /// The Stripe account that cards pay to; none where cards are not taken.
     pub cards: Option<Arc<billing::stripe::Cards>>,
+    /// Who makes images and reads texts; none unless the operator named a provider.
+    pub ai: Option<AiDeps>,
     /// API calls on their way to the database.
     pub meter: Meter,
     /// Prices and limits; the quote is a function of it.
@@ -39,6 +41,16 @@ pub struct Deps {
     pub hosts: sites::Hosts,
     /// Set once all directories run; actors use it to call down the list.
     pub actors: OnceLock<Actors>,
+}
+
+/// The AI provider, and what the operator decided about it.
+#[derive(Clone)]
+pub struct AiDeps {
+    pub provider: Arc<dyn ai::Provider>,
+    /// Within it a call of the provider has ended.
+    pub timeout: std::time::Duration,
+    /// Words a month that the translation add-on includes for a project.
+    pub translated_words: i64,
 }
 
 impl Deps {

@@ -10,6 +10,7 @@ pub mod chain_watcher;
 mod chains;
 pub mod deploy;
 mod deps;
+pub mod images;
 pub mod kit;
 pub mod lease;
 mod mail;
@@ -25,5 +26,5 @@ mod testing;
 pub mod wallet;
 
 pub use chains::{ChainDeps, Chains};
-pub use deps::Deps;
+pub use deps::{AiDeps, Deps};
 pub use root::{Actors, Started};

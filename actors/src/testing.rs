@@ -154,6 +154,7 @@ impl World {
             chains: Chains([(NETWORK, chain)].into_iter().collect()),
             blobs,
             cards: None,
+            ai: None,
             prices: billing::PriceTable::lab(),
             hosts: sites::Hosts::new("http", "localhost", None),
             actors: OnceLock::new(),

@@ -137,6 +137,7 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
         chains: Chains(BTreeMap::new()),
         blobs: Arc::new(blobs::S3Blobs::new("http://127.0.0.1:1", "none", "none", "none", "none")),
         cards: None,
+        ai: None,
         prices: billing::PriceTable::lab(),
         hosts: sites::Hosts::new("http", "localhost", None),
         actors: OnceLock::new(),

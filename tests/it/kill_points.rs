@@ -6,23 +6,28 @@
 
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tests::{Customer, Lab, LabOptions, Site, TIER_PRICE, Wallet, command, eventually, fresh_folder, oracle};
 
+use crate::ai::{IMAGE, PRICE, Provider, credit, credited, proof};
 use crate::billing::mailbox::subscribed_with_mailbox;
 use crate::facilitator::{ask, offer_to};
 
 const DEATH_SECS_MAX: u64 = 30;
 const GOOD_SECS_MAX: u64 = 40;
 /// The cases of `card` are in `cards`.
-const FLOWS: [&str; 7] = ["payment", "facilitate", "provision", "erase", "deploy", "card", "notice"];
+const FLOWS: [&str; 8] = ["payment", "facilitate", "provision", "erase", "deploy", "card", "image", "notice"];
 
 /// A lab that can be made to die at a point.
 struct Victim {
     lab: Lab,
     customer: Customer,
     file: PathBuf,
+    /// What `up` is told besides.
+    more: Vec<String>,
 }
 
 fn points(flow: &str) -> Vec<String> {
@@ -45,10 +50,15 @@ fn chosen(name: &str) -> bool {
 
 impl Victim {
     async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    async fn start_with(more: Vec<String>) -> Self {
         let file = fresh_folder().with_extension("kill");
-        let lab = Lab::start_with(LabOptions { args: args(&file), ..LabOptions::default() }).await;
+        let args = [args(&file), more.clone()].concat();
+        let lab = Lab::start_with(LabOptions { args, ..LabOptions::default() }).await;
         let customer = Customer::new(&lab.api);
-        Self { lab, customer, file }
+        Self { lab, customer, file, more }
     }
 
     /// Arms the point, and returns once it is armed.
@@ -60,8 +70,8 @@ impl Victim {
     /// Sees it die, and starts another in its place that is not armed.
     async fn die_and_restart(mut self, point: &str) -> Self {
         self.lab.server.died(DEATH_SECS_MAX, point).await;
-        let lab = self.lab.again_with(args(&self.file)).await;
-        Self { customer: Customer::new(&lab.api), lab, file: self.file }
+        let lab = self.lab.again_with([args(&self.file), self.more.clone()].concat()).await;
+        Self { customer: Customer::new(&lab.api), lab, file: self.file, more: self.more }
     }
 
     async fn database(&self) -> PgPool {
@@ -106,6 +116,63 @@ async fn a_settlement_for_others_survives_a_death_at_every_point() {
         let left = lab.chain.usdc_balance(&lab.token(), &wallet.address()).await;
         assert_eq!(left, 9 * TIER_PRICE, "{point}: charged once");
     }
+    oracle(&victim.lab).await;
+}
+
+// I11: whichever of its steps the making of an image dies at, it is charged once and given to whoever paid.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_survives_a_death_at_every_point() {
+    let provider = Provider::start().await;
+    let mut victim = Victim::start_with(provider.args()).await;
+    for point in points("image") {
+        let wallet = Wallet::random();
+        victim.lab.mint(&wallet, 10 * TIER_PRICE).await;
+        credited(&victim.lab, &provider, &wallet, 1).await;
+        let body = json!({ "prompt": point });
+        let request = |lab: &Lab| {
+            let request = lab.signed(&wallet, "POST", IMAGE, Some(body.clone()));
+            request.header("idempotency-key", &point).send()
+        };
+        victim.arm(&point).await;
+        let asked = tokio::spawn(request(&victim.lab));
+        victim = victim.die_and_restart(&point).await;
+        drop(asked.await.unwrap());
+        let since = std::time::Instant::now();
+        eventually(&point, GOOD_SECS_MAX, || async {
+            let answer = request(&victim.lab).await.ok()?;
+            (answer.status() == 200).then_some(())
+        })
+        .await;
+        report(&point, since);
+        assert_eq!(credit(&victim.lab, &wallet).await, (0, 0), "{point}: charged once");
+    }
+    oracle(&victim.lab).await;
+}
+
+// I11: an image that nobody asks for again after its server died is given up, and its price is on the balance.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_nobody_waits_for_is_given_up() {
+    let provider = Provider::start().await;
+    let mut victim = Victim::start_with(provider.args()).await;
+    let wallet = Wallet::random();
+    victim.lab.mint(&wallet, 10 * TIER_PRICE).await;
+    let body = json!({ "prompt": "a cat" });
+    let payment = proof(&victim.lab, &wallet, &body).await;
+    victim.arm("image.attempted").await;
+    let request = victim
+        .lab
+        .signed(&wallet, "POST", IMAGE, Some(body))
+        .header("payment-signature", BASE64_STANDARD.encode(payment.to_string()));
+    let asked = tokio::spawn(request.send());
+    victim = victim.die_and_restart("image.attempted").await;
+    drop(asked.await.unwrap());
+    let hour = json!({ "advance_secs": 3_600 });
+    let moved = victim.lab.http.post(victim.lab.url("/lab/clock")).json(&hour);
+    assert_eq!(victim.lab.send(moved).await.status, 200);
+    eventually("the price on the balance", GOOD_SECS_MAX, || async {
+        (credit(&victim.lab, &wallet).await == (PRICE, 0)).then_some(())
+    })
+    .await;
     oracle(&victim.lab).await;
 }
 

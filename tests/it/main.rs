@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod ai;
 mod auth;
 mod billing;
 mod budgets;
@@ -34,6 +35,7 @@ mod settle_races;
 mod simulator;
 mod soak;
 mod start;
+mod stub;
 mod subdomains;
 mod suspense;
 mod tenants;

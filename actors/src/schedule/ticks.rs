@@ -9,7 +9,9 @@ use std::time::Duration;
 use types::{Network, WatcherId};
 
 use crate::kit::ActorError;
-use crate::{Deps, account_mail, cards, chain_watcher, deploy, mail, payment, project, recharges, wallet};
+use crate::{
+    Deps, account_mail, cards, chain_watcher, deploy, images, mail, payment, project, recharges, wallet,
+};
 
 type Work = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ActorError>> + Send>> + Send + Sync>;
 
@@ -103,6 +105,7 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("recharges", FIVE_SECONDS, deps, |deps| async move { recharges::sweep(&deps).await }),
         Tick::new("mail", SECOND, deps, |deps| async move { mail::sweep(&deps).await }),
         Tick::new("account mail", SECOND, deps, |deps| async move { account_mail::sweep(&deps).await }),
+        Tick::new("images", FIVE_SECONDS, deps, |deps| async move { images::sweep(&deps).await }),
         Tick::new("warm pool", SECOND, deps, warm_pool),
         Tick::new("calls", FIVE_SECONDS, deps, calls),
         Tick::new("lifecycle", FIVE_SECONDS, deps, lifecycle),

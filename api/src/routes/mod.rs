@@ -1,6 +1,7 @@
 //! One file per resource; each has `routes()`.
 
 mod admin;
+mod ai;
 mod auth;
 mod billing;
 mod budgets;
@@ -29,6 +30,7 @@ use crate::app::AppState;
 pub(crate) fn all() -> Router<AppState> {
     Router::new()
         .merge(admin::routes())
+        .merge(ai::routes())
         .merge(auth::routes())
         .merge(billing::routes())
         .merge(budgets::routes())

@@ -194,7 +194,7 @@ fn unauthorized(why: &str) -> Problem {
     Problem::new(Code::Unauthorized, why)
 }
 
-fn forbidden(why: &str) -> Problem {
+pub(crate) fn forbidden(why: &str) -> Problem {
     Problem::new(Code::Forbidden, why)
 }
 

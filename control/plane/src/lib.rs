@@ -5,6 +5,7 @@
 //! the store; changes are one transaction or a message to the entity's actor. What the answers look like on
 //! the wire is `api`'s business.
 
+pub mod ai;
 pub mod billing;
 pub mod books;
 pub mod budgets;
@@ -15,6 +16,7 @@ pub mod expose;
 pub mod faucet;
 pub mod finance;
 pub mod host;
+pub mod images;
 pub mod keys;
 pub mod lab;
 mod meter;

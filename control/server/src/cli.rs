@@ -95,6 +95,8 @@ pub struct UpArgs {
     pub cards: CardArgs,
     #[command(flatten)]
     pub google: GoogleArgs,
+    #[command(flatten)]
+    pub ai: AiArgs,
     /// Write a configuration with which `serve` joins this lab as a second node.
     #[arg(long, value_name = "FILE")]
     pub write_serve_config: Option<PathBuf>,
@@ -150,6 +152,19 @@ pub struct GoogleArgs {
     /// Ask this OpenID provider instead of Google.
     #[arg(long, value_name = "URL", requires = "google_client_id")]
     pub google_issuer: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct AiArgs {
+    /// Offer images, translation and moderation through this provider of the OpenAI protocol; its models are called
+    /// image, text and moderation.
+    #[arg(long, value_name = "URL")]
+    pub ai_url: Option<String>,
+    #[arg(long, env = "RUN402_AI_KEY", hide_env_values = true, value_name = "KEY", requires = "ai_url")]
+    pub ai_key: Option<String>,
+    /// How long one call of it may take.
+    #[arg(long, value_name = "SECONDS", requires = "ai_url", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub ai_timeout: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,8 +12,8 @@ use lab::LabEndpoints;
 use types::{Entropy, Network, NodeId, OsEntropy, UsdMicros};
 
 use crate::config::{
-    CellConfig, ChainConfig, Config, ControlDbConfig, GoogleConfig, IdentityConfig, KeystoreConfig, Listen,
-    PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig, defaults,
+    AiConfig, CellConfig, ChainConfig, Config, ControlDbConfig, GoogleConfig, IdentityConfig, KeystoreConfig,
+    Listen, PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig, defaults,
 };
 
 const FEE_PAYER: &str = "lab-fee-payer";
@@ -36,6 +36,8 @@ pub struct Choices<'a> {
     pub stripe: Option<StripeConfig>,
     /// Where Google sign-ins go; none unless chosen.
     pub google: Option<GoogleConfig>,
+    /// Who makes images and reads texts; none unless chosen.
+    pub ai: Option<AiConfig>,
 }
 
 /// What else may be chosen about the lab's chain.
@@ -110,7 +112,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             instant_max: chain.instant_max.unwrap_or(UsdMicros(defaults::INSTANT_MICROS_MAX as i64)),
             retained_blocks: chain.retained_blocks.unwrap_or(defaults::RETAINED_BLOCKS),
         }],
-        prices: PricesConfig { every_tier_on: Some(vec![NETWORK]), tiers: Vec::new() },
+        prices: PricesConfig { every_tier_on: Some(vec![NETWORK]), ..PricesConfig::default() },
         identity: IdentityConfig {
             siwx_domains: choices.siwx_domains,
             siwx_origins: Vec::new(),
@@ -119,6 +121,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         },
         stripe: choices.stripe,
         google: choices.google,
+        ai: choices.ai,
     })
 }
 
@@ -261,6 +264,20 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             "issuer": google.issuer,
         });
     }
+    if let Some(ai) = &config.ai {
+        value["ai"] = serde_json::json!({
+            "base_url": ai.provider.base_url,
+            "image_model": ai.provider.image_model,
+            "text_model": ai.provider.text_model,
+            "moderation_model": ai.provider.moderation_model,
+            "image_sizes": ai.provider.image_sizes,
+            "timeout_secs": ai.provider.timeout.as_secs(),
+            "translated_words": ai.translated_words,
+        });
+        if let Some(key) = &ai.provider.api_key {
+            value["ai"]["api_key"] = key.expose_secret().into();
+        }
+    }
     let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
     Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
 }
@@ -307,6 +324,7 @@ mod tests {
                 client_secret: "secret".into(),
                 issuer: "http://127.0.0.1:9".into(),
             }),
+            ai: Some(AiConfig::at("http://127.0.0.1:9/v1", Some("key".into()))),
         };
         let first = make(choices(), &lab).unwrap();
         let key_before = std::fs::read(&first.server.master_key_file).unwrap();
@@ -319,6 +337,8 @@ mod tests {
         let read = Config::parse(&serve_config(&again).unwrap()).unwrap();
         assert_eq!(read.sites.port, Some(4020));
         assert_eq!(read.google.unwrap().issuer, "http://127.0.0.1:9");
+        let ai = read.ai.unwrap().provider;
+        assert_eq!((ai.base_url.as_str(), ai.api_key.is_some()), ("http://127.0.0.1:9/v1", true));
         let stripe = read.stripe.unwrap();
         assert_eq!(
             (stripe.webhook_secrets.len(), stripe.api_base.as_deref()),

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use stripe_fake::{FakeConfig, StripeFake};
 use types::{Entropy, OsEntropy};
 
-use crate::cli::{CardArgs, GoogleArgs, UpArgs};
-use crate::config::{Config, GoogleConfig, Listen, StripeConfig, is_issuer};
+use crate::cli::{AiArgs, CardArgs, GoogleArgs, UpArgs};
+use crate::config::{AiConfig, Config, GoogleConfig, Listen, StripeConfig, is_issuer};
 use crate::drain::StopSignals;
 use crate::lab_config::{self, Choices};
 use crate::node::{Bound, Names, Node};
@@ -142,6 +142,19 @@ fn google(arguments: &GoogleArgs) -> anyhow::Result<Option<GoogleConfig>> {
     }))
 }
 
+/// The AI provider, if there is one.
+fn ai(arguments: &AiArgs) -> anyhow::Result<Option<AiConfig>> {
+    let Some(url) = &arguments.ai_url else { return Ok(None) };
+    if !is_issuer(url) {
+        bail!("--ai-url is https://, or http:// on this machine");
+    }
+    let mut config = AiConfig::at(url, arguments.ai_key.clone().map(Into::into));
+    if let Some(secs) = arguments.ai_timeout {
+        config.provider.timeout = std::time::Duration::from_secs(secs);
+    }
+    Ok(Some(config))
+}
+
 fn configure(
     arguments: &UpArgs,
     data: &Path,
@@ -176,6 +189,7 @@ fn configure(
         },
         stripe,
         google: google(&arguments.google)?,
+        ai: ai(&arguments.ai)?,
     };
     lab_config::make(choices, lab)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use actors::{ChainDeps, Chains, Deps};
+use actors::{AiDeps, ChainDeps, Chains, Deps};
 use anyhow::{Context, bail};
 use chain::alloy_rpc::AlloyRpc;
 use chain::keystore::Keystore;
@@ -39,6 +39,9 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
     for (tier, price) in &config.prices.tiers {
         prices = prices.at_price(*tier, *price);
     }
+    if let Some(price) = config.prices.image {
+        prices = prices.images_at(price);
+    }
     let prices = prices.only_networks(|network| chains.get(network).is_some());
     let s3 = &config.s3;
     let (access, secret) = (s3.access_key.expose_secret(), s3.secret_key.expose_secret());
@@ -73,6 +76,7 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         cells,
         blobs: Arc::new(blobs),
         cards,
+        ai: ai(config)?,
         prices,
         hosts: sites::Hosts::new(&config.sites.scheme, &config.sites.apex, port),
         actors: OnceLock::new(),
@@ -91,6 +95,17 @@ fn cards(config: &Config, master_key: &MasterKey) -> anyhow::Result<Option<Arc<b
         platform: master_key.derive("stripe/platform").chars().take(16).collect(),
     });
     cards.map(|cards| Some(Arc::new(cards))).context("stripe")
+}
+
+/// The AI provider of the configuration, if it has one. Asks nothing of it.
+fn ai(config: &Config) -> anyhow::Result<Option<AiDeps>> {
+    let Some(ai) = &config.ai else { return Ok(None) };
+    let provider = ai::OpenAi::new(ai.provider.clone()).context("ai")?;
+    Ok(Some(AiDeps {
+        provider: Arc::new(provider),
+        timeout: ai.provider.timeout,
+        translated_words: ai.translated_words,
+    }))
 }
 
 /// A lab's clock, as far forward as it was moved before.

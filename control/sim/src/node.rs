@@ -97,6 +97,7 @@ async fn deps(world: &World, store: Store, id: NodeId, alive: Arc<AtomicBool>) -
         captures_mail: true,
         master_key,
         cards: Some(Arc::new(world.stripe.cards(alive.clone()))),
+        ai: None,
         chains: Chains([(world.network, chain_deps(world, alive)?)].into_iter().collect()),
         blobs: world.blobs.clone(),
         prices: world.prices.clone(),

@@ -85,6 +85,13 @@ codes! {
     QuotaExceeded, "QUOTA_EXCEEDED", 403, "lifecycle", false, "check_usage", "Free some space or move to a larger tier.";
     StorageLimitExceeded, "STORAGE_LIMIT_EXCEEDED", 403, "lifecycle", false, "check_usage", "Free some space or move to a larger tier.";
     RateLimited, "RATE_LIMITED", 429, "rate_limit", true, "retry", "Wait retry_after seconds.";
+    // AI helpers.
+    AiProviderNotConfigured, "AI_PROVIDER_NOT_CONFIGURED", 503, "api", false, "edit_request", "This server has no AI provider: its operator must set [ai]. Nothing was charged.";
+    AiProviderFailed, "AI_PROVIDER_FAILED", 502, "api", true, "retry", "The AI provider failed and nothing was charged for it. Ask again; money that was paid is on the wallet's balance and pays for that.";
+    AiRequestRefused, "AI_REQUEST_REFUSED", 422, "validation", false, "edit_request", "The AI provider refuses this text. Change it; money that was paid is on the wallet's balance.";
+    AddonRequired, "ADDON_REQUIRED", 403, "lifecycle", false, "check_usage", "Switch the add-on on: run402 ai addon enable translation.";
+    ImagePending, "IMAGE_PENDING", 503, "api", true, "retry", "The image is still being made. Ask for the same again in a moment: it is charged once.";
+    ImageExpired, "IMAGE_EXPIRED", 410, "not_found", false, "edit_request", "An image is kept for a day after it was made. Ask for a new one.";
     // What was asked.
     BadRequest, "BAD_REQUEST", 400, "validation", false, "edit_request", "The request is not what this route reads; see details.";
     BodyTooLarge, "BODY_TOO_LARGE", 413, "validation", false, "edit_request", "Send a smaller body.";

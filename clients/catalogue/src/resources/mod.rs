@@ -1,6 +1,7 @@
 //! One file per resource, in the order of the reference.
 
 mod admin;
+mod ai;
 mod auth;
 mod auth_google;
 mod auth_users;
@@ -32,6 +33,7 @@ const PARTS: &[&[Operation]] = &[
     content::OPERATIONS,
     deploy::OPERATIONS,
     secrets::OPERATIONS,
+    ai::OPERATIONS,
     subdomains::OPERATIONS,
     service::OPERATIONS,
     admin::OPERATIONS,

@@ -1,11 +1,13 @@
 //! The commands, one file per first word.
 
 mod admin;
+mod ai;
 mod allowance;
 mod auth;
 mod billing;
 mod deploy;
 mod expose;
+mod image;
 mod init;
 mod lab;
 mod projects;
@@ -46,6 +48,12 @@ pub enum Command {
     /// Secrets of a project's functions.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
+    /// Texts translated and judged.
+    #[command(subcommand)]
+    Ai(ai::Ai),
+    /// Images made from words.
+    #[command(subcommand)]
+    Image(image::Image),
     /// Names under the hosting apex.
     #[command(subcommand)]
     Subdomains(subdomains::Subdomains),
@@ -79,6 +87,8 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Auth(auth) => auth::run(auth, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
+        Command::Ai(ai) => ai::run(ai, context).await,
+        Command::Image(image) => image::run(image, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,
         Command::Admin(admin) => admin::run(admin, context).await,

@@ -1,6 +1,7 @@
 //! The one typed configuration. A file is read section by section; every mistake is collected, so that
 //! whoever wrote the file sees all of them at once.
 
+mod ai;
 mod chains;
 mod data;
 pub mod defaults;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 use crate::config::reader::{Mistakes, Section};
 
+pub use self::ai::AiConfig;
 pub use chains::{ChainConfig, KeystoreConfig, SignerConfig};
 pub use data::{CellConfig, ControlDbConfig, S3Config};
 pub use google::{GoogleConfig, is_issuer};
@@ -40,6 +42,8 @@ pub struct Config {
     pub stripe: Option<StripeConfig>,
     /// Sign-ins with Google are offered where it is there.
     pub google: Option<GoogleConfig>,
+    /// AI helpers answer where it is there.
+    pub ai: Option<AiConfig>,
 }
 
 /// Why a file is no configuration.
@@ -109,6 +113,7 @@ impl Config {
         let identity = IdentityConfig::read(root.section_or_empty("identity"));
         let stripe = root.section_if_there("stripe").map(StripeConfig::read);
         let google = root.section_if_there("google").map(GoogleConfig::read);
+        let ai = root.section_if_there("ai").map(AiConfig::read);
         root.check(
             distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
             "chains",
@@ -141,6 +146,10 @@ impl Config {
             },
             google: match google {
                 Some(google) => Some(google?),
+                None => None,
+            },
+            ai: match ai {
+                Some(ai) => Some(ai?),
                 None => None,
             },
         })
