@@ -182,7 +182,13 @@ impl Plane {
         asked: &Asked,
     ) -> Result<Option<ImageOrder>, Problem> {
         let order = Order { account, asker, request_key, request_hash: asked.hash() };
-        images::order(&self.inner.deps, &order).await.map_err(ActorError::into_problem)
+        images::order(&self.inner.deps, &order).await.map_err(|e| {
+            // A refusal is an answer; anything else is worth a line.
+            if !matches!(e, ActorError::Refused(_)) {
+                tracing::warn!(error = &e as &dyn std::error::Error, "image order");
+            }
+            e.into_problem()
+        })
     }
 
     async fn image_find(&self, id: ImageOrderId) -> Result<ImageOrder, Problem> {
