@@ -1,6 +1,9 @@
 //! End users of a project: signing up, signing in, staying signed in.
 
+mod browser;
+mod elevation;
 mod mail;
+mod passkeys;
 
 use std::time::Duration;
 

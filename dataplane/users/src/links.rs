@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::admission::{Standing, admits, settings_read};
 use crate::mail::{self, Mail};
+use crate::passkeys;
 use crate::rows::{USER, User, user};
 use crate::sessions::{self, NewSession, SessionFacts};
 use crate::{Users, UsersError};
@@ -300,7 +301,7 @@ async fn by_code(
 
 /// The user of an address that somebody has just proved to own; made if there is none.
 ///
-/// A password that was chosen before anybody had proved it may be a stranger's, who waits for the owner to
+/// A password or a passkey from before anybody had proved it may be a stranger's, who waits for the owner to
 /// come (H04): it is dropped together with everything signed in by it.
 async fn proved(
     conn: &mut PgConnection,
@@ -322,6 +323,7 @@ async fn proved(
     .bind(now)
     .execute(&mut *conn)
     .await?;
+    passkeys::drop_unproved(conn, email).await?;
     let sql = format!(
         "update auth.users as u set
            password_dropped = password_dropped or (email_verified_at is null and password_hash is not null),

@@ -9,6 +9,7 @@ mod deploy;
 mod expose;
 mod facilitator;
 mod lab;
+mod passkeys;
 mod projects;
 mod rest;
 mod service;
@@ -24,6 +25,7 @@ const PARTS: &[&[Operation]] = &[
     projects::OPERATIONS,
     expose::OPERATIONS,
     auth::OPERATIONS,
+    passkeys::OPERATIONS,
     auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,

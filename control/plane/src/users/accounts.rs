@@ -102,7 +102,12 @@ impl Plane {
         Ok((self.account_of(&slot, claims.sub, claims.session_id).await?, claims.role))
     }
 
-    async fn account_of(&self, slot: &Slot, user: Uuid, session: Uuid) -> Result<Account, Problem> {
+    pub(super) async fn account_of(
+        &self,
+        slot: &Slot,
+        user: Uuid,
+        session: Uuid,
+    ) -> Result<Account, Problem> {
         let found = self.users().account_find(slot, user, session).await.map_err(problem)?;
         found.ok_or_else(|| signed_out("the sign-in has ended"))
     }
