@@ -3,6 +3,7 @@
 use client::Call;
 use serde_json::{Map, Value, json};
 
+use super::passkeys::Ceremony;
 use super::{Outcome, ok};
 use crate::context::Context;
 
@@ -28,16 +29,6 @@ pub struct Wanted {
     state: Option<String>,
     #[command(flatten)]
     project: Project,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct PasskeyAnswer {
-    /// Of the options.
-    #[arg(long, value_name = "CHALLENGE_ID")]
-    challenge: String,
-    /// What the browser answered, as JSON.
-    #[arg(long, value_name = "JSON")]
-    response: String,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -80,53 +71,8 @@ pub enum Auth {
     },
     /// Show what a project offers to sign in with.
     Providers(Project),
-    /// Begin to register a passkey: options for navigator.credentials.create.
-    PasskeyRegisterOptions {
-        /// The user's access token.
-        #[arg(long)]
-        token: String,
-        /// The origin of the page, such as https://my-app.example.
-        #[arg(long, value_name = "ORIGIN")]
-        app_origin: String,
-    },
-    /// Keep the passkey that the browser made.
-    PasskeyRegisterVerify {
-        #[arg(long)]
-        token: String,
-        #[command(flatten)]
-        answer: PasskeyAnswer,
-        /// A name for the passkey.
-        #[arg(long)]
-        label: Option<String>,
-    },
-    /// Begin a sign-in by passkey: options for navigator.credentials.get.
-    PasskeyLoginOptions {
-        #[arg(long, value_name = "ORIGIN")]
-        app_origin: String,
-        /// A hint; the answer does not depend on it.
-        #[arg(long)]
-        email: Option<String>,
-        #[command(flatten)]
-        project: Project,
-    },
-    /// Trade a passkey's answer for a session.
-    PasskeyLoginVerify {
-        #[command(flatten)]
-        answer: PasskeyAnswer,
-        #[command(flatten)]
-        project: Project,
-    },
-    /// List a signed-in user's passkeys.
-    Passkeys {
-        #[arg(long)]
-        token: String,
-    },
-    /// Remove a signed-in user's passkey and end what it signed in.
-    DeletePasskey {
-        #[arg(long)]
-        token: String,
-        id: String,
-    },
+    #[command(flatten)]
+    Passkey(Ceremony),
     /// Make a user, or change the one of that address.
     CreateUser {
         #[command(flatten)]
@@ -201,31 +147,7 @@ pub async fn run(command: Auth, context: &Context) -> Outcome {
             let key = project.keys(context)?.anon;
             context.public()?.call(Call::new("auth.providers").anon_key(&key)).await
         }
-        Auth::PasskeyRegisterOptions { token, app_origin } => {
-            let begin = Call::new("auth.passkeys.register_options").user(&token);
-            context.public()?.call(begin.json(json!({ "app_origin": app_origin }))).await
-        }
-        Auth::PasskeyRegisterVerify { token, answer, label } => {
-            let verify = Call::new("auth.passkeys.register").user(&token);
-            call(context, verify.json(answer.body(label)?)).await
-        }
-        Auth::PasskeyLoginOptions { app_origin, email, project } => {
-            let key = project.keys(context)?.anon;
-            let body = given([("app_origin", Some(json!(app_origin))), ("email", email.map(Value::from))]);
-            let begin = Call::new("auth.passkeys.login_options").anon_key(&key);
-            context.public()?.call(begin.json(body)).await
-        }
-        Auth::PasskeyLoginVerify { answer, project } => {
-            let key = project.keys(context)?.anon;
-            let verify = Call::new("auth.passkeys.login").anon_key(&key);
-            call(context, verify.json(answer.body(None)?)).await
-        }
-        Auth::Passkeys { token } => {
-            context.public()?.call(Call::new("auth.passkeys.list").user(&token)).await
-        }
-        Auth::DeletePasskey { token, id } => {
-            call(context, Call::new("auth.passkeys.remove").path("id", id).user(&token)).await
-        }
+        Auth::Passkey(command) => super::passkeys::run(command, context).await,
         Auth::CreateUser { wanted, invite } => want(wanted, invite, context).await,
         Auth::InviteUser(wanted) => want(wanted, true, context).await,
         Auth::Users { after, limit, project } => {
@@ -263,37 +185,25 @@ async fn want(wanted: Wanted, send_invite: bool, context: &Context) -> Outcome {
     call(context, Call::new("auth.users.want").service_key(&key).json(body)).await
 }
 
-impl PasskeyAnswer {
-    fn body(self, label: Option<String>) -> Result<Value, client::LocalError> {
-        let response: Value = serde_json::from_str(&self.response)
-            .map_err(|e| client::LocalError::new("BAD_CALL", format!("--response is no JSON: {e}")))?;
-        Ok(given([
-            ("challenge_id", Some(json!(self.challenge))),
-            ("response", Some(response)),
-            ("label", label.map(Value::from)),
-        ]))
-    }
-}
-
-struct Keys {
-    anon: String,
+pub(super) struct Keys {
+    pub anon: String,
     service: String,
 }
 
 impl Project {
-    fn keys(&self, context: &Context) -> Result<Keys, client::LocalError> {
+    pub(super) fn keys(&self, context: &Context) -> Result<Keys, client::LocalError> {
         let (projects, id) = context.project(self.project.as_deref())?;
         let keys = projects.keys(&id)?;
         Ok(Keys { anon: keys.anon_key.to_owned(), service: keys.service_key.to_owned() })
     }
 }
 
-async fn call(context: &Context, call: Call<'_>) -> Outcome {
+pub(super) async fn call(context: &Context, call: Call<'_>) -> Outcome {
     context.public()?.call(call).await.map(ok)
 }
 
 /// An object of what there is.
-fn given<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+pub(super) fn given<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     let there = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(there.collect::<Map<_, _>>())
 }
