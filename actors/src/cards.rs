@@ -69,8 +69,9 @@ async fn post(deps: &Arc<Deps>) -> Result<(), ActorError> {
 async fn record(deps: &Deps, cards: &Cards, id: &str) -> Result<(), ActorError> {
     let mut tx = deps.store.begin().await?;
     let Some(body) = event_locked(&mut tx, id).await? else { return Ok(()) };
-    let handled = match Event::parse(&body) {
-        Ok(event) => match fact(deps, cards, &mut tx, &event).await {
+    let event = Event::parse(&body);
+    let handled = match &event {
+        Ok(event) => match fact(deps, cards, &mut tx, event).await {
             Ok(handled) => handled,
             // A name that belongs to another checkout: told again it would be no different.
             Err(StoreError::Constraint(name)) => {
@@ -86,7 +87,8 @@ async fn record(deps: &Deps, cards: &Cards, id: &str) -> Result<(), ActorError> 
     if let Handled::Refused(why) = handled {
         tracing::error!(event.id = id, why, "an event of Stripe is not believed");
     }
-    event_handled(&mut tx, id, handled, deps.clock.now()).await?;
+    let about = event.as_ref().ok().and_then(Event::subject);
+    event_handled(&mut tx, id, (handled, about), deps.clock.now()).await?;
     tx.commit().await?;
     kill_point!("card.event.recorded");
     Ok(())

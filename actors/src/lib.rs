@@ -3,6 +3,7 @@
 //! Calls go down this list, hints go anywhere: deploy -> project; payment -> lease, wallet. The chain watcher
 //! and the outbox relay only hint. See [`kit`] for what all kinds share.
 
+mod account_mail;
 mod card_balance;
 pub mod cards;
 pub mod chain_watcher;
@@ -11,7 +12,7 @@ pub mod deploy;
 mod deps;
 pub mod kit;
 pub mod lease;
-pub mod mail;
+mod mail;
 pub mod meter;
 pub mod outbox_relay;
 pub mod payment;

@@ -54,7 +54,7 @@ async fn deliver(deps: &Deps, mark: &MailMark) -> Result<(), ActorError> {
             let mail = LabMail {
                 seq: 0,
                 id: mail.id,
-                project: mark.project,
+                project: Some(mark.project),
                 sender: format!("auth@mail.{}", deps.hosts.apex),
                 recipient: mail.recipient,
                 template: mail.template,

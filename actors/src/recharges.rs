@@ -8,6 +8,7 @@ use std::sync::Arc;
 use billing::card_legs::EMAIL_PACK_PRICE;
 use billing::stripe::{CardError, Cards, SavedCard};
 use chrono::TimeDelta;
+use store::account_mail::Letter;
 use store::cards::{CardBuyer, CardProduct, NewCheckout};
 use store::recharges::{RechargeDue, RechargeEnd, recharge_begin, recharge_end, recharges_due};
 use types::CheckoutId;
@@ -51,6 +52,7 @@ async fn recharge(deps: &Deps, cards: &Cards, due: &RechargeDue) -> Result<(), A
     };
     let card = SavedCard { customer: due.customer.clone(), payment_method: due.payment_method.clone() };
     let end = cards.charge(id, EMAIL_PACK_PRICE, &card).await;
+    let letter = letter(deps, due);
     let end = match &end {
         Ok(intent) => RechargeEnd::Paid(intent),
         Err(CardError::Unknown(why)) => {
@@ -59,13 +61,28 @@ async fn recharge(deps: &Deps, cards: &Cards, due: &RechargeDue) -> Result<(), A
         }
         Err(e) => {
             tracing::warn!(checkout.id = %id, error = %e, "a recharge failed");
-            RechargeEnd::Failed
+            RechargeEnd::Failed(&letter)
         }
     };
     if recharge_end(&deps.store, (due.account, id), end, deps.wall.now()).await? {
         tracing::warn!(account.id = %due.account, "recharging is switched off after failures in a row");
     }
     Ok(())
+}
+
+fn letter(deps: &Deps, due: &RechargeDue) -> Letter {
+    Letter {
+        id: deps.entropy.uuid(),
+        account: due.account,
+        template: "recharge_off".to_owned(),
+        subject: format!("{}: your card is not charged any more", deps.hosts.apex),
+        body: format!(
+            "Your saved card was refused several times in a row, so e-mail credits are not bought by themselves any \
+             more.\n\nBuy a pack with another card: run402 billing buy-email-pack\nThen switch it on again: run402 \
+             billing auto-recharge {} on\n",
+            due.account.0
+        ),
+    }
 }
 
 fn quote(deps: &Deps, cards: &Cards, due: &RechargeDue) -> NewCheckout {

@@ -2,7 +2,7 @@
 
 mod browser;
 mod elevation;
-mod mail;
+pub mod mail;
 mod passkeys;
 
 use std::time::Duration;

@@ -192,14 +192,12 @@ async fn a_proof_serves_one_purpose_and_our_own_payee_gets_suspense() {
     oracle(&lab).await;
 }
 
-// A09, A10, B01: a block that leaves the chain takes the settlement with it; it is made good, and the repeat
-// says where.
+// A09, A10, B01, B03: a block that leaves the chain takes the settlement with it, and here what the payer had to pay
+// from as well; it is made good, and the repeat says where.
 #[tokio::test]
 async fn a_reorganisation_after_the_answer_is_made_good() {
     let (lab, payee) = lab_for_another().await;
     let wallet = lab.funded_wallet().await;
-    // The payer's own money is older than what the reorganisation takes.
-    lab.chain.mine(4).await;
     let asked = ask(&wallet, &offer_to(&lab, &payee.checksummed(), "50000"));
     assert_eq!(post(&lab, "settle", &asked).await.body["success"], true);
     lab.chain.rpc("anvil_reorg", json!([3, []])).await;

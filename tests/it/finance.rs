@@ -200,6 +200,7 @@ async fn card_money_is_explained_and_counted() {
             .unwrap();
     let (told, good) = explain(&shop.lab, &[&owner]);
     assert!(good && told.contains(&format!("card session {}", started.session)), "{told}");
+    assert!(told.contains(" events evt_"), "{told}");
     assert!(told.contains(" payment intent pi_") && told.contains("request siwx:"), "{told}");
     assert!(told.contains("10000 email; the books say 10000: it adds up"), "{told}");
     shop.lab.assert_books_agree();

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tests::{Customer, Lab, LabOptions, Site, TIER_PRICE, Wallet, command, eventually, fresh_folder, oracle};
 
+use crate::billing::mailbox::subscribed_with_mailbox;
 use crate::facilitator::{ask, offer_to};
 
 const DEATH_SECS_MAX: u64 = 30;
 const GOOD_SECS_MAX: u64 = 40;
 /// The cases of `card` are in `cards`.
-const FLOWS: [&str; 6] = ["payment", "facilitate", "provision", "erase", "deploy", "card"];
+const FLOWS: [&str; 7] = ["payment", "facilitate", "provision", "erase", "deploy", "card", "notice"];
 
 /// A lab that can be made to die at a point.
 struct Victim {
@@ -104,6 +105,40 @@ async fn a_settlement_for_others_survives_a_death_at_every_point() {
         .await;
         let left = lab.chain.usdc_balance(&lab.token(), &wallet.address()).await;
         assert_eq!(left, 9 * TIER_PRICE, "{point}: charged once");
+    }
+    oracle(&victim.lab).await;
+}
+
+// D11: whichever step of telling an owner the server dies at, each mail is there once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_survives_a_death_at_every_point() {
+    let mut victim = Victim::start().await;
+    subscribed_with_mailbox(&victim.lab, "ada@b.test").await;
+    let steps = [("lease_past_due", 8), ("lease_frozen", 14), ("lease_dormant", 30)];
+    let points = points("notice");
+    assert!(points.len() <= steps.len(), "one step of a lease for each point");
+    for (point, (template, days)) in points.iter().zip(steps) {
+        victim.arm(point).await;
+        let body = json!({ "advance_secs": days * 86_400 });
+        assert_eq!(
+            victim.lab.send(victim.lab.http.post(victim.lab.url("/lab/clock")).json(&body)).await.status,
+            200
+        );
+        victim = victim.die_and_restart(point).await;
+        let sent = async || {
+            let answer = victim.lab.http.get(victim.lab.url("/lab/mail?to=ada@b.test")).send().await.ok()?;
+            let answer: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+            let mails = answer["mail"].as_array()?;
+            Some(mails.iter().filter(|mail| mail["template"] == template).count())
+        };
+        eventually(point, GOOD_SECS_MAX, async || (sent().await? == 1).then_some(())).await;
+        let waiting = "select count(*) from account_mail where template = $1";
+        let database = victim.database().await;
+        eventually(point, GOOD_SECS_MAX, async || {
+            (count(&database, waiting, template).await == 0).then_some(())
+        })
+        .await;
+        assert_eq!(sent().await, Some(1), "{point}");
     }
     oracle(&victim.lab).await;
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{process, up};
+use crate::process;
 
 /// What `run402d generate` is asked for, and where its answer is committed.
 const GENERATED: &[(&str, &str)] = &[("errors", "docs/errors.md"), ("openapi", "docs/openapi.json")];
@@ -14,11 +14,11 @@ const GENERATED: &[(&str, &str)] = &[("errors", "docs/errors.md"), ("openapi", "
 pub fn run(arguments: &[String]) -> Result<()> {
     match arguments {
         [] => {
-            up::build()?;
+            process::build_all()?;
             GENERATED.iter().try_for_each(|(what, path)| write(what, path))
         }
         [flag] if flag == "--check" => {
-            up::build()?;
+            process::build_all()?;
             check()
         }
         _ => bail!("usage: cargo xtask generate [--check]"),
@@ -27,7 +27,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
 
 /// Writes `docs/errors.md` alone.
 pub fn errors() -> Result<()> {
-    up::build()?;
+    process::build_all()?;
     write("errors", "docs/errors.md")
 }
 

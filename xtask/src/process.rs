@@ -19,6 +19,12 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Everything at once: the binaries that the scenarios drive get the same features as the tests beside them, and no
+/// dependency is built twice.
+pub fn build_all() -> Result<()> {
+    run(cargo().args(["build", "--workspace", "--all-targets", "--profile", "lab"]))
+}
+
 /// Runs to the end and fails with the command line when it did not succeed.
 pub fn run(command: &mut Command) -> Result<()> {
     let line = line_of(command);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::{process, tools, up};
+use crate::{process, tools};
 
 const MINUTES_DEFAULT: u64 = 5;
 
@@ -13,7 +13,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         None => MINUTES_DEFAULT,
     };
     let tools = tools::install()?;
-    up::build()?;
+    process::build_all()?;
     let soak = ["test", "--profile", "lab", "--workspace", "--test", "it", "--", "--nocapture", "soak::"];
     let mut command = process::cargo();
     command.args(soak).env("RUN402_TOOLS_DIR", tools).env("RUN402_SOAK_MINUTES", minutes.to_string());

@@ -15,7 +15,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     if arguments.is_empty() {
         lint()?;
     }
-    build()?;
+    process::build_all()?;
     if arguments.is_empty() {
         generate::check()?;
     }
@@ -33,12 +33,6 @@ fn lint() -> Result<()> {
     solidity::run(&["--check".to_owned()])?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--profile", "lab", "--", "-D", "warnings"];
     process::run(process::cargo().args(clippy))
-}
-
-/// Everything at once: the binaries that the scenarios drive get the same features as the tests beside them, and no
-/// dependency is built twice.
-fn build() -> Result<()> {
-    process::run(process::cargo().args(["build", "--workspace", "--all-targets", "--profile", "lab"]))
 }
 
 /// The test runner: nextest where it is installed, `cargo test` elsewhere.

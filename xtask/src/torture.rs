@@ -2,13 +2,12 @@
 
 use anyhow::Result;
 
-use crate::{process, tools, up};
+use crate::{process, tools};
 
 /// Builds the server and the program that tortures it, and runs that.
 pub fn run(arguments: &[String]) -> Result<()> {
     let tools = tools::install()?;
-    up::build()?;
-    // The whole workspace, so that features are those of the build before and nothing is built twice.
+    process::build_all()?;
     let torture = ["test", "--workspace", "--profile", "lab", "--test", "torture", "--"];
     process::run(process::cargo().args(torture).args(arguments).env("RUN402_TOOLS_DIR", tools))
 }

@@ -94,9 +94,16 @@ async fn submit(
             Evidence::Unclear => Ok(false),
             Evidence::Elsewhere => fail(deps, payment, elsewhere()).await,
             Evidence::Expired => expire(deps, payment).await,
+            Evidence::Unused if was_paid(payment) => Ok(false),
             Evidence::Unused => fail(deps, payment, refusal(chain, payment, reason).await?).await,
         },
     }
+}
+
+/// Whether the chain has shown its money before. A reorganisation that takes a payment may take with it what the
+/// payer had to pay from, and bring that back later: until the authorisation ends, a refusal is no verdict (B03).
+fn was_paid(payment: &PaymentRow) -> bool {
+    payment.credits > 0 || payment.tx_hash.is_some()
 }
 
 /// Sent and not seen. It is given up only when the chain shows that it cannot pay us any more.
@@ -121,12 +128,12 @@ async fn chase(
         |a: &&store::chain_txs::ChainTxRow| a.succeeded == Some(false) || a.purpose == Purpose::Cancel;
     match attempts.last().filter(gave_up) {
         // Ours was mined and moved nothing: the payer cannot pay, or has withdrawn (A12).
-        Some(_) => {
+        Some(_) if !was_paid(payment) => {
             let message = "the chain refused the transfer when it was submitted";
             fail(deps, payment, failure("transaction_failed", message)).await
         }
         // A nonce of ours was used by something else, or a reorganisation took it all back: again.
-        None => submit(deps, state, chain, payment).await,
+        _ => submit(deps, state, chain, payment).await,
     }
 }
 

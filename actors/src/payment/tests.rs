@@ -1,4 +1,5 @@
 use chain::asset::usdc;
+use chain::fake::{Dropped, Payer};
 use chain::lane::{Slot, sign, transfer_with_authorization};
 use chain::rpc::{ChainRpc, Fees};
 use store::ledger::{AccountRef, Currency};
@@ -136,6 +137,54 @@ async fn only_the_chain_says_that_a_payment_failed_or_expired() {
     node.drive(&world, late.id, PaymentState::Expired).await;
     let customer = AccountRef::customer(late.account, Currency::TestUsd);
     assert_eq!(world.balance(customer).await, UsdMicros::ZERO);
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
+// B03. Goal: a payment whose payer lost, with the same reorganisation, what it paid from is made good once that
+// is back. Method: drop the block with both; what the lane sends again reverts; then the payer has money again.
+#[tokio::test]
+async fn a_payment_that_was_dropped_with_its_payers_money_is_made_good_when_that_is_back() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let payer = Payer::new([1; 32]).unwrap();
+    let mint = async |nonce| payer.mint(NETWORK, nonce, PRICE).await.unwrap();
+    world.chain.offer(&mint(0).await);
+    world.chain.mine();
+    let payment = world.present_unfunded(&key(1), PRICE).await;
+    assert_eq!(payment.key.payer, payer.address());
+    node.step(payment.id).await;
+    world.chain.mine();
+    node.drive(&world, payment.id, PaymentState::Credited).await;
+
+    world.chain.reorg(2, Dropped::Gone);
+    world.chain.mine();
+    node.drive(&world, payment.id, PaymentState::Settling).await;
+    world.advance_secs(6);
+    node.lane_step().await;
+    assert_eq!(world.chain.pooled(), 1, "the same bytes again");
+    world.chain.mine();
+    // It reverted: the lane notes it, and the payment stays open.
+    for _ in 0..3 {
+        node.lane_step().await;
+        node.tick().await;
+        node.step(payment.id).await;
+        assert_eq!(world.payment(payment.id).await.state, PaymentState::Settling);
+        world.chain.mine();
+    }
+    assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros::ZERO);
+
+    world.chain.offer(&mint(0).await);
+    world.chain.mine();
+    node.step(payment.id).await;
+    world.chain.mine();
+    node.drive(&world, payment.id, PaymentState::Credited).await;
+    assert_eq!(world.payment(payment.id).await.credits, 2);
+    let attempts = world.store.chain_txs_of_intent(payment.id.0).await.unwrap();
+    assert_eq!(attempts.iter().map(|a| a.succeeded).collect::<Vec<_>>()[0], Some(false), "{attempts:?}");
+    assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros(-PRICE.0));
     world.check_books().await;
     node.stop().await;
     world.stop().await;

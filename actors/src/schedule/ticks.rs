@@ -9,7 +9,7 @@ use std::time::Duration;
 use types::{Network, WatcherId};
 
 use crate::kit::ActorError;
-use crate::{Deps, cards, chain_watcher, deploy, mail, payment, project, recharges, wallet};
+use crate::{Deps, account_mail, cards, chain_watcher, deploy, mail, payment, project, recharges, wallet};
 
 type Work = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ActorError>> + Send>> + Send + Sync>;
 
@@ -102,6 +102,7 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("card reconciler", FIVE_SECONDS, deps, |deps| async move { cards::reconcile(&deps).await }),
         Tick::new("recharges", FIVE_SECONDS, deps, |deps| async move { recharges::sweep(&deps).await }),
         Tick::new("mail", SECOND, deps, |deps| async move { mail::sweep(&deps).await }),
+        Tick::new("account mail", SECOND, deps, |deps| async move { account_mail::sweep(&deps).await }),
         Tick::new("warm pool", SECOND, deps, warm_pool),
         Tick::new("calls", FIVE_SECONDS, deps, calls),
         Tick::new("lifecycle", FIVE_SECONDS, deps, lifecycle),
@@ -174,6 +175,7 @@ async fn warm_pool(deps: Arc<Deps>) -> Result<(), ActorError> {
 async fn expire(deps: Arc<Deps>) -> Result<(), ActorError> {
     // A nonce lives as long as its signature, which the outside world made.
     deps.store.requests_expire(deps.wall.now(), SWEEP_ROWS_MAX).await?;
+    store::account_mail::confirmations_expire(&deps.store, deps.clock.now(), SWEEP_ROWS_MAX).await?;
     Ok(())
 }
 

@@ -15,12 +15,15 @@ use crate::app::AppState;
 use crate::extract::{Body, Who};
 use crate::problem::ApiProblem;
 
+mod mailbox;
+
 pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/billing/v1/accounts/{identifier}", get(account))
         .route("/billing/v1/accounts/{identifier}/history", get(history))
         .route("/billing/v1/accounts", post(create_email))
         .route("/billing/v1/accounts/{identifier}/link-wallet", post(link_wallet))
+        .merge(mailbox::routes())
         .route("/billing/v1/checkouts", post(top_up))
         .route("/billing/v1/tiers/{tier}/checkout", post(tier_checkout))
         .route("/billing/v1/email-packs/checkout", post(email_pack))
@@ -94,8 +97,7 @@ async fn create_email(
         "org_id": made.account,
         "email": made.email,
         "email_credits_remaining": made.email_credits,
-        // No mail is sent yet; what is true is told, not what clients hope for.
-        "verification_sent": false,
+        "verification_sent": made.asked,
         "email_verified": made.verified,
     })))
 }

@@ -83,6 +83,16 @@ pub struct DisputeSaid {
 pub struct NotAnEvent;
 
 impl Event {
+    /// Stripe's name of the session or the payment that it tells of.
+    pub fn subject(&self) -> Option<&str> {
+        match &self.fact {
+            Fact::Session(said) => Some(&said.id),
+            Fact::Refunded { payment_intent, .. } => payment_intent.as_deref(),
+            Fact::Dispute(said) => said.payment_intent.as_deref(),
+            Fact::Other | Fact::Unreadable(_) => None,
+        }
+    }
+
     /// Reads the JSON of an event.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ pub mod accounts;
 mod checkout_key;
 pub mod checkouts;
 pub mod email;
+pub mod mailbox;
 pub mod recharge;
 pub mod webhook;
 

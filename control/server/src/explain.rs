@@ -81,10 +81,14 @@ fn origin(line: &Line) -> String {
             let gone = if *canonical { "" } else { ", which left the chain" };
             format!("chain {network} block {block} {block_hash}{gone} tx {tx} log {log_index}")
         }
-        Origin::Card { session, payment_intent } => {
+        Origin::Card { session, payment_intent, events } => {
             let intent =
                 payment_intent.as_ref().map(|id| format!(" payment intent {id}")).unwrap_or_default();
-            format!("card session {session}{intent}")
+            let events = match events.as_slice() {
+                [] => String::new(),
+                events => format!(" events {}", events.join(" ")),
+            };
+            format!("card session {session}{intent}{events}")
         }
         Origin::Request(key) => format!("request {key}"),
         Origin::Fact(fact) => format!("fact {fact}"),

@@ -14,7 +14,8 @@ use crate::{During, FencedTx, Store, StoreError, Tx};
 
 pub(crate) use emails::account_wallet_insert;
 pub use emails::{
-    EmailAccount, LinkVoice, Linked, account_of_email_ensure, account_of_email_find, wallet_link,
+    EmailAccount, LinkVoice, Linked, account_of_email_ensure, account_of_email_find, mailbox_of_account_find,
+    wallet_link,
 };
 pub use purchases::{
     NewPurchase, Purchase, PurchaseAction, purchase_answer_find, purchase_append, purchase_of_link,

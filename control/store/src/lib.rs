@@ -9,6 +9,7 @@
 //! of a payer ([`payments::payer_record_locked`]) comes before all of them: only a transaction that has nothing
 //! else yet takes it.
 
+pub mod account_mail;
 pub mod accounts;
 pub mod budgets;
 pub mod calls;

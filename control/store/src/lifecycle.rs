@@ -290,14 +290,18 @@ fn columns(steps: &[DueStep]) -> (Vec<Uuid>, Vec<DateTime<Utc>>, Vec<&'static st
     (accounts, ends, steps.iter().map(|step| step.step.as_str()).collect())
 }
 
+pub(crate) fn step_of_word(word: &str) -> Result<LifecycleStep, StoreError> {
+    let step = LifecycleStep::ALL.into_iter().find(|step| step.as_str() == word);
+    step.ok_or_else(|| StoreError::Corrupt(format!("lifecycle step {word}")))
+}
+
 fn due_step(row: &PgRow) -> Result<DueStep, StoreError> {
     const DURING: &str = "read a lifecycle step";
     let word: String = row.try_get("step").during(DURING)?;
-    let step = LifecycleStep::ALL.into_iter().find(|step| step.as_str() == word);
     Ok(DueStep {
         account: AccountId(row.try_get("account_id").during(DURING)?),
         lease_ends_at: row.try_get("lease_ends_at").during(DURING)?,
-        step: step.ok_or_else(|| StoreError::Corrupt(format!("lifecycle step {word}")))?,
+        step: step_of_word(&word)?,
         now_ends_at: row.try_get("ends_at").during(DURING)?,
         tier: crate::accounts::tier(row, "tier")?,
         pinned: row.try_get("pinned").during(DURING)?,

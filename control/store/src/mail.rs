@@ -30,7 +30,8 @@ pub struct MailMark {
 pub struct LabMail {
     pub seq: i64,
     pub id: Uuid,
-    pub project: ProjectId,
+    /// None when it is an account's mail.
+    pub project: Option<ProjectId>,
     pub sender: String,
     pub recipient: String,
     pub template: String,
@@ -141,7 +142,7 @@ pub async fn lab_mail_keep(store: &Store, mail: &LabMail) -> Result<(), StoreErr
          delete from lab_mail where seq <= (select seq from kept) - $9",
     )
     .bind(mail.id)
-    .bind(mail.project.0)
+    .bind(mail.project.map(|id| id.0))
     .bind(&mail.sender)
     .bind(&mail.recipient)
     .bind(&mail.template)
@@ -178,7 +179,7 @@ pub async fn lab_mail_list(
         Ok(LabMail {
             seq: row.try_get("seq")?,
             id: row.try_get("id")?,
-            project: ProjectId(row.try_get("project_id")?),
+            project: row.try_get::<Option<Uuid>, _>("project_id")?.map(ProjectId),
             sender: row.try_get("sender")?,
             recipient: row.try_get("recipient")?,
             template: row.try_get("template")?,

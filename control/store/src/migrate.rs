@@ -37,6 +37,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     52 "0052_budgets",
     60 "0060_ended_payments",
     70 "0070_mail",
+    71 "0071_account_mail",
+    72 "0072_event_subjects",
 ];
 
 impl Store {

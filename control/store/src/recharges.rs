@@ -6,6 +6,7 @@ use sqlx::postgres::PgRow;
 use types::{AccountId, CheckoutId};
 use uuid::Uuid;
 
+use crate::account_mail::{Letter, letter_append};
 use crate::cards::{NewCheckout, checkout_insert};
 use crate::{During, Store, StoreError, Tx};
 
@@ -227,7 +228,8 @@ pub async fn recharge_begin(
 pub enum RechargeEnd<'a> {
     /// By this payment intent.
     Paid(&'a str),
-    Failed,
+    /// With what the owner is told when this was one failure too many.
+    Failed(&'a Letter),
 }
 
 /// Ends a charge and says whether this switched recharging off. Does nothing the second time.
@@ -242,7 +244,7 @@ pub async fn recharge_end(
 ) -> Result<bool, StoreError> {
     const DURING: &str = "end a recharge";
     let mut tx = store.begin().await?;
-    let failed = end == RechargeEnd::Failed;
+    let failed = matches!(end, RechargeEnd::Failed(_));
     let row = sqlx::query(
         "update email_recharges set running = null, updated_at = $4,
            failures = case when $3 then failures + 1 else 0 end,
@@ -261,9 +263,15 @@ pub async fn recharge_end(
     .await
     .during(DURING)?;
     let Some(row) = row else { return Ok(false) };
+    let off = row.try_get("off").during(DURING)?;
     charge_record(&mut tx, id, end, now).await?;
+    if let RechargeEnd::Failed(letter) = end
+        && off
+    {
+        letter_append(&mut tx, letter, now).await?;
+    }
     tx.commit().await?;
-    row.try_get("off").during(DURING)
+    Ok(off)
 }
 
 async fn charge_record(
@@ -283,7 +291,7 @@ async fn charge_record(
             .bind(now)
             .bind(intent)
         }
-        RechargeEnd::Failed => {
+        RechargeEnd::Failed(_) => {
             sqlx::query("update card_checkouts set failed_at = $2, updated_at = $2 where id = $1")
                 .bind(id.0)
                 .bind(now)

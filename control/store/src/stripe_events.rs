@@ -105,14 +105,15 @@ pub async fn event_locked(tx: &mut Tx, id: &str) -> Result<Option<Vec<u8>>, Stor
     row.map(|row| row.try_get(0)).transpose().during(DURING)
 }
 
-/// Notes what became of an event, in the commit that records its fact.
+/// Notes what became of an event, in the commit that records its fact; `about` is the session or payment that a
+/// recorded one tells of.
 ///
 /// # Errors
 /// `Db` only.
 pub async fn event_handled(
     tx: &mut Tx,
     id: &str,
-    handled: Handled,
+    (handled, about): (Handled, Option<&str>),
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let (state, reason) = match handled {
@@ -120,14 +121,17 @@ pub async fn event_handled(
         Handled::Ignored(why) => ("ignored", Some(why)),
         Handled::Refused(why) => ("refused", Some(why)),
     };
-    sqlx::query("update stripe_events set state = $2, reason = $3, handled_at = $4 where id = $1")
-        .bind(id)
-        .bind(state)
-        .bind(reason)
-        .bind(now)
-        .execute(tx.conn())
-        .await
-        .during("note what became of an event")?;
+    sqlx::query(
+        "update stripe_events set state = $2, reason = $3, handled_at = $4, about = $5 where id = $1",
+    )
+    .bind(id)
+    .bind(state)
+    .bind(reason)
+    .bind(now)
+    .bind(about.filter(|_| handled == Handled::Recorded))
+    .execute(tx.conn())
+    .await
+    .during("note what became of an event")?;
     Ok(())
 }
 

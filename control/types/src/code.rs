@@ -75,6 +75,7 @@ codes! {
     AccountSuspended, "ACCOUNT_SUSPENDED", 403, "payment", false, "submit_payment", "A card payment was taken back after it had been spent. Top up what is owed: run402 allowance checkout.";
     NoSavedCard, "NO_SAVED_CARD", 409, "payment", false, "submit_payment", "Buy an e-mail pack by card once; that card is then saved for recharging.";
     WebhookSignatureInvalid, "WEBHOOK_SIGNATURE_INVALID", 400, "auth", false, "edit_request", "Only Stripe calls this route. Check that webhook_secrets in [stripe] has the endpoint's signing secret.";
+    ConfirmationInvalid, "CONFIRMATION_INVALID", 400, "auth", false, "authenticate", "Ask for a new mail: one works once and for a day. run402 billing create-email <address>.";
     WalletLinkedElsewhere, "WALLET_LINKED_ELSEWHERE", 409, "validation", false, "edit_request", "This wallet speaks for another account already. Link another wallet.";
     BadEmail, "BAD_EMAIL", 400, "validation", false, "edit_request", "Send one e-mail address, such as ada@example.com.";
     // Lifecycle and limits.

@@ -73,6 +73,9 @@ pub const KILL_POINTS: &[&str] = &[
     "card.event.recorded",
     "card.post.written",
     "card.post.committed",
+    "notice.written",
+    "notice.committed",
+    "notice.kept",
 ];
 
 /// What an armed kill point does.

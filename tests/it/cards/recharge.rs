@@ -5,7 +5,9 @@ use stripe_fake::{Declined, Fault};
 use tests::{Answer, Wallet, eventually};
 
 use super::Shop;
+use crate::auth::mail::mail;
 use crate::billing::create;
+use crate::billing::mailbox::confirm_mailbox;
 
 const EMAIL: &str = "ada@example.com";
 
@@ -58,6 +60,7 @@ async fn few_credits_are_recharged_once_and_a_declined_card_ends_it() {
     let database = shop.lab.database().await;
     let (id, wallet) = account_with_wallet(&shop, EMAIL).await;
     let (id, wallet) = (&id, &wallet);
+    confirm_mailbox(&shop.lab, EMAIL).await;
     let early = switch(&shop, wallet, id, true).await;
     assert_eq!((early.status, &early.body["code"]), (409, &json!("NO_SAVED_CARD")), "{early:?}");
     assert_eq!(switch(&shop, wallet, &json!("x"), true).await.status, 404);
@@ -101,5 +104,7 @@ async fn few_credits_are_recharged_once_and_a_declined_card_ends_it() {
     }
     assert_eq!(shop.account(EMAIL).await["auto_recharge_enabled"], false);
     assert_eq!((credits().await, shop.stripe.counts().1), (20_000, 2));
+    let told = mail(&shop.lab, EMAIL, 2).await;
+    assert_eq!(told["template"], "recharge_off", "{told}");
     shop.lab.assert_books_agree();
 }

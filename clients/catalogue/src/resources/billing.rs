@@ -102,6 +102,17 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ..Operation::CHANGE
     },
     Operation {
+        id: "billing.confirm_email",
+        path: "/billing/v1/email-confirmations",
+        params: &[Param::body("token", Kind::Text, "The token of the mailed link.").required()],
+        answer: &[has("status", Kind::Text), has("id", Kind::Text), has("email", Kind::Text)],
+        summary: "Confirm what a mail to the account's address asks for.",
+        doc: "The address is the account's own from then on, and a wallet that the mail named may join. A token works \
+              once and for a day.",
+        cli: Some(&["billing", "confirm-email"]),
+        ..Operation::CHANGE
+    },
+    Operation {
         id: "billing.link_wallet",
         path: "/billing/v1/accounts/{id}/link-wallet",
         params: &[

@@ -31,6 +31,11 @@ pub enum Billing {
     Budget(Budget),
     /// Make the account of an e-mail address.
     CreateEmail { email: String },
+    /// Confirm what a mail to the account's address asks for.
+    ConfirmEmail {
+        /// The token in the mailed link.
+        token: String,
+    },
     /// Let a wallet and an e-mail address share one account. This machine's wallet signs.
     LinkWallet {
         /// The account's id, as create-email told it.
@@ -131,6 +136,9 @@ pub async fn run(command: Billing, context: &Context) -> Outcome {
         }
         Billing::CreateEmail { email } => {
             client.call(Call::new("billing.create_email").json(json!({ "email": email }))).await
+        }
+        Billing::ConfirmEmail { token } => {
+            client.call(Call::new("billing.confirm_email").json(json!({ "token": token }))).await
         }
         Billing::LinkWallet { account_id, wallet } => link_wallet(&account_id, &wallet, context).await,
         Billing::TierCheckout { tier, buyer } => {

@@ -3,7 +3,7 @@
 use store::StoreError;
 use store::accounts::{
     EmailAccount, LinkVoice, Linked, account_find, account_of_email_ensure, account_of_email_find,
-    account_of_wallet_find, wallet_link,
+    account_of_wallet_find, mailbox_of_account_find, wallet_link,
 };
 use store::ledger::{Currency, balances_of_owner};
 use types::{AccountId, Code, Problem, Wallet};
@@ -20,6 +20,8 @@ pub struct EmailAccountView {
     pub email: String,
     pub email_credits: i64,
     pub verified: bool,
+    /// A mail that asks for the confirmation is there now.
+    pub asked: bool,
 }
 
 /// What became of a wish to link a wallet.
@@ -52,18 +54,22 @@ impl Plane {
         let names = (email.key(), email.shown());
         let known: EmailAccount =
             account_of_email_ensure(&deps.store, names, fresh, self.now()).await.map_err(down)?;
+        let verified = known.verified_at.is_some();
+        let asked = !verified && self.mailbox_ask((email.key(), &known), None).await?;
         let balances = balances_of_owner(&deps.store, known.account).await.map_err(down)?;
         Ok(EmailAccountView {
             account: known.account,
             email: known.email,
             email_credits: balances.get(&Currency::Email).map_or(0, |b| b.available().0),
-            verified: known.verified_at.is_some(),
+            verified,
+            asked,
         })
     }
 
     /// Links a wallet to an account once both agree: the wallet by signing this request, the account by a
-    /// wallet that it has already. An account without wallets agrees to its first, unless its mailbox is
-    /// verified. Whoever only knows an address and an id gets `pending`.
+    /// wallet that it has already or by its confirmed mailbox, which is asked by mail. An account without
+    /// wallets agrees to its first, unless its mailbox is confirmed. Whoever only knows an address and an id gets
+    /// `pending`.
     ///
     /// # Errors
     /// `BAD_REQUEST`, `RESOURCE_NOT_FOUND`, `WALLET_LINKED_ELSEWHERE`; `AUTHENTICATION_REQUIRED` for a
@@ -98,9 +104,7 @@ impl Plane {
             Linked::Pending { wallet_agreed: false, .. } => {
                 (false, Some("sign this request with the wallet: run402 billing link-wallet"))
             }
-            Linked::Pending { .. } => {
-                (false, Some("repeat this request signed by a wallet that the account has already"))
-            }
+            Linked::Pending { .. } => (false, Some(self.account_asked(account, wallet).await?)),
             Linked::Elsewhere => {
                 return Err(Problem::new(
                     Code::WalletLinkedElsewhere,
@@ -109,6 +113,20 @@ impl Plane {
             }
         };
         Ok(LinkView { account, wallet, linked, missing })
+    }
+
+    /// Asks the account's side about a wallet that has signed, and says what is waited for.
+    async fn account_asked(&self, account: AccountId, wallet: Wallet) -> Result<&'static str, Problem> {
+        let mailbox = mailbox_of_account_find(&self.deps().store, account).await.map_err(down)?;
+        if let Some((key, known)) = mailbox.filter(|(_, known)| known.verified_at.is_some())
+            && self.mailbox_ask((&key, &known), Some(wallet)).await?
+        {
+            return Ok(
+                "open the link that was mailed to the account's address, or repeat this request signed by a \
+                       wallet that the account has already",
+            );
+        }
+        Ok("repeat this request signed by a wallet that the account has already")
     }
 
     /// The account of that id, which the caller's wallet speaks for.

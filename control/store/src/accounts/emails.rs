@@ -28,6 +28,25 @@ pub async fn account_of_email_find(store: &Store, key: &str) -> Result<Option<Em
     row.map(|row| read(&row)).transpose().during("find the account of an e-mail address")
 }
 
+/// The mailbox of an account: its key, and how it is written.
+///
+/// # Errors
+/// `Db` only.
+pub async fn mailbox_of_account_find(
+    store: &Store,
+    account: AccountId,
+) -> Result<Option<(String, EmailAccount)>, StoreError> {
+    const DURING: &str = "find the mailbox of an account";
+    let row = sqlx::query(
+        "select email_key, account_id, email, verified_at from account_emails where account_id = $1",
+    )
+    .bind(account.0)
+    .fetch_optional(store.pool())
+    .await
+    .during(DURING)?;
+    row.map(|row| Ok((row.try_get("email_key")?, read(&row)?))).transpose().during(DURING)
+}
+
 /// The account of an e-mail address; `fresh` becomes it when there is none yet. Safe to race: all callers get
 /// the same one.
 ///
@@ -73,6 +92,8 @@ pub enum LinkVoice {
     Wallet,
     /// A wallet of the account.
     Member(Wallet),
+    /// The account's mailbox, asked about this wallet.
+    Mailbox,
 }
 
 /// What became of a wish to link.
@@ -89,8 +110,8 @@ pub enum Linked {
 }
 
 /// Notes a wish to link a wallet to an account, and links once both sides have agreed. The account agrees by a
-/// wallet of its own; one without wallets agrees to its first, unless its mailbox is verified: then that has to
-/// be asked.
+/// wallet of its own or by its mailbox; one without wallets agrees to its first, unless its mailbox is verified:
+/// then that has to be asked.
 ///
 /// # Errors
 /// `NotFound` when there is no such account.
@@ -161,6 +182,7 @@ async fn account_agrees(tx: &mut Tx, account: AccountId, voice: LinkVoice) -> Re
     const DURING: &str = "ask an account about a link";
     let member = match voice {
         LinkVoice::Nobody => return Ok(false),
+        LinkVoice::Mailbox => return Ok(true),
         LinkVoice::Wallet => None,
         LinkVoice::Member(wallet) => Some(wallet.to_string()),
     };

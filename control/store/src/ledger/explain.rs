@@ -65,8 +65,8 @@ pub enum Origin {
         /// The block is on the chain.
         canonical: bool,
     },
-    /// A card's payment, by Stripe's own names: its events carry both.
-    Card { session: String, payment_intent: Option<String> },
+    /// A card's payment, by Stripe's own names, and the events that told of it, oldest first.
+    Card { session: String, payment_intent: Option<String>, events: Vec<String> },
     /// A request that was paid from the balance, by its name.
     Request(String),
     /// A fact of another kind, such as a card's event: what it refers to.
@@ -244,7 +244,7 @@ const LINES: &str = "
       case when t.credit = $1 then t.credit_posted_after else t.debit_posted_after end as posted_after,
       case when t.credit = $1 then t.credit_held_after else t.debit_held_after end as held_after,
       o.source as origin_source, o.source_id as origin_id, o.reference_type, o.reference_id, b.request_key,
-      k.session_id, k.payment_intent, p.id as payment, s.network, s.block_number, s.block_hash, s.tx_hash,
+      k.session_id, k.payment_intent, e.events, p.id as payment, s.network, s.block_number, s.block_hash, s.tx_hash,
       s.log_index, s.canonical
     from (
       (select * from ledger_transfers where debit = $1 and id > $2 and id <= $3 order by id limit $4)
@@ -255,6 +255,9 @@ const LINES: &str = "
     join ledger_transfers o on o.id = coalesce(t.reverses, t.id)
     left join purchases b on b.link = o.link
     left join card_checkouts k on o.reference_type = 'stripe_session' and k.session_id = o.reference_id
+    left join lateral (
+      select coalesce(array_agg(v.id order by v.said_at, v.id), '{}') as events
+      from stripe_events v where v.about in (k.session_id, k.payment_intent)) e on k.id is not null
     left join lateral (
       select q.* from payments q where o.source in ('x402', 'exposure')
         and q.network = split_part(o.source_id, '/', 1) and q.asset = split_part(o.source_id, '/', 2)
@@ -329,7 +332,8 @@ fn origin(row: &PgRow) -> Result<Origin, StoreError> {
         });
     }
     if let Some(session) = text("session_id")? {
-        return Ok(Origin::Card { session, payment_intent: text("payment_intent")? });
+        let events = row.try_get("events").during(READ)?;
+        return Ok(Origin::Card { session, payment_intent: text("payment_intent")?, events });
     }
     if let Some(request) = text("request_key")? {
         return Ok(Origin::Request(request));
