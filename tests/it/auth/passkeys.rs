@@ -12,6 +12,9 @@ async fn with_token(lab: &Lab, session: &Value, method: &str, path: &str, body: 
     lab.with_key(session["access_token"].as_str().unwrap(), method, path, body).await
 }
 
+/// What is wrong, and how it comes to be said.
+type Bend = (&'static str, fn(Say) -> Say);
+
 /// A user with a password, signed in.
 pub(super) async fn user(lab: &Lab, project: &Value, email: &str) -> Value {
     assert_eq!(signup(lab, project, email).await.status, 201);
@@ -122,7 +125,7 @@ async fn registrations_that_do_not_fit_are_refused_and_over() {
     let (_, project) = lab.project().await;
     let ada = user(&lab, &project, "ada@b.test").await;
     let bob = user(&lab, &project, "bob@b.test").await;
-    let bends: &[(&str, fn(Say) -> Say)] = &[
+    let bends: &[Bend] = &[
         ("another port", |say| Say { origin: "http://localhost:3001".into(), ..say }),
         ("another scheme", |say| Say { origin: "https://localhost:3000".into(), ..say }),
         ("a name below", |say| Say { origin: "http://evil.localhost:3000".into(), ..say }),
@@ -204,7 +207,7 @@ async fn sign_ins_that_do_not_fit_are_refused_alike() {
     let mallory = user(&lab, &stranger, "ada@b.test").await;
     let (mut theirs, _) = register(&lab, &mallory, PAGE).await;
 
-    let bends: &[(&str, fn(Say) -> Say)] = &[
+    let bends: &[Bend] = &[
         ("another port", |say| Say { origin: "http://localhost:3001".into(), ..say }),
         ("a name below", |say| Say { origin: "http://evil.localhost:3000".into(), ..say }),
         ("a frame", |say| Say { cross_origin: true, ..say }),
