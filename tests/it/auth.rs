@@ -1,8 +1,11 @@
 //! End users of a project: signing up, signing in, staying signed in.
 
+mod browser;
+mod elevation;
 mod google;
 pub mod mail;
 mod openid;
+mod passkeys;
 mod tables;
 
 use std::time::Duration;

@@ -24,6 +24,8 @@ pub struct Account {
     /// There was one, chosen before the address was verified.
     pub password_dropped: bool,
     pub allow_password_set: bool,
+    /// How many sign in.
+    pub passkeys: i64,
     /// `(provider, provider_sub, provider_email, created_at)` of each.
     pub identities: Vec<Identity>,
 }
@@ -232,7 +234,8 @@ async fn account(
     session_id: Uuid,
 ) -> Result<Option<Account>, sqlx::Error> {
     let sql = format!(
-        "select {USER}, u.password_hash, u.password_dropped, s.id as session_id, s.amr, s.signed_in_at
+        "select {USER}, u.password_hash, u.password_dropped, s.id as session_id, s.amr, s.signed_in_at,
+           (select count(*) from auth.passkeys p where p.user_id = u.id and p.disabled_at is null) as passkeys
          from auth.users u join auth.sessions s on s.user_id = u.id
          where u.id = $1 and s.id = $2 and s.ended_at is null"
     );
@@ -249,6 +252,7 @@ async fn account(
         facts,
         password_hash: row.try_get("password_hash")?,
         password_dropped: row.try_get("password_dropped")?,
+        passkeys: row.try_get("passkeys")?,
         allow_password_set: settings_read(conn).await?.allow_password_set,
         identities,
     }))
@@ -323,6 +327,7 @@ mod tests {
             password_hash: has_password.then(String::new),
             password_dropped: false,
             allow_password_set: false,
+            passkeys: 0,
             identities: Vec::new(),
         }
     }

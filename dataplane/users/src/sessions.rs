@@ -102,32 +102,6 @@ impl Users {
         Ok(done?)
     }
 
-    /// The user of a sign-in that has not ended.
-    ///
-    /// # Errors
-    /// As [`Users::session_begin`].
-    pub async fn session_user(
-        &self,
-        slot: &Slot,
-        user_id: Uuid,
-        session_id: Uuid,
-    ) -> Result<Option<User>, UsersError> {
-        let mut session = self.open(slot).await?;
-        let found = sqlx::query(
-            "select u.id, u.email, u.display_name, u.avatar_url, u.email_verified_at, u.is_admin, u.created_at
-             from auth.users u join auth.sessions s on s.user_id = u.id
-             where u.id = $1 and s.id = $2 and s.ended_at is null",
-        )
-        .bind(user_id)
-        .bind(session_id)
-        .fetch_optional(&mut session.conn)
-        .await
-        .and_then(|row| row.as_ref().map(user).transpose())
-        .during("find a session's user");
-        session.close().await;
-        Ok(found?)
-    }
-
     /// Ends a sign-in, with all its refresh tokens. Idempotent.
     ///
     /// # Errors

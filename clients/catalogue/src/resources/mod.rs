@@ -10,6 +10,7 @@ mod deploy;
 mod expose;
 mod facilitator;
 mod lab;
+mod passkeys;
 mod projects;
 mod rest;
 mod secrets;
@@ -27,6 +28,7 @@ const PARTS: &[&[Operation]] = &[
     expose::OPERATIONS,
     auth::OPERATIONS,
     auth_google::OPERATIONS,
+    passkeys::OPERATIONS,
     auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,

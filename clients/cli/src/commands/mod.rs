@@ -8,6 +8,7 @@ mod deploy;
 mod expose;
 mod init;
 mod lab;
+mod passkeys;
 mod projects;
 mod rest;
 mod secrets;

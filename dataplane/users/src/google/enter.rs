@@ -74,7 +74,8 @@ pub(super) async fn joining(
         .map(|row| row.try_get(0))
         .transpose()?;
     let holder = sqlx::query(
-        "select id, password_hash is not null, email_verified_at is not null and not email_vouched,
+        "select id, password_hash is not null or exists (select from auth.passkeys k where k.user_id = u.id),
+                email_verified_at is not null and not email_vouched,
                 admitted_at is not null,
                 exists (select from auth.identities i where i.user_id = u.id and i.provider = $2)
          from auth.users u where lower(email) = $1",
@@ -86,7 +87,7 @@ pub(super) async fn joining(
     .map(|row| {
         Ok::<_, sqlx::Error>(Holder {
             user: row.try_get(0)?,
-            has_password: row.try_get(1)?,
+            has_secret: row.try_get(1)?,
             is_proved: row.try_get(2)?,
             is_admitted: row.try_get(3)?,
             has_identity: row.try_get(4)?,
