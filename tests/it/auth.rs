@@ -7,6 +7,7 @@ pub mod mail;
 mod openid;
 mod passkeys;
 mod tables;
+mod takeover;
 
 use std::time::Duration;
 

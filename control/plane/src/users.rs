@@ -129,9 +129,9 @@ impl Plane {
         self.users_try(caller, project, &email)?;
         let users = self.users();
         let found = users.user_find(&slot, &email).await.map_err(problem)?;
-        let stored = found.as_ref().and_then(|(_, hash)| hash.as_deref());
+        let stored = found.as_ref().and_then(|(_, hash)| hash.clone());
         // Nobody's password is compared as long as somebody's.
-        let matches = users.passwords.matches(login.password, stored).await;
+        let matches = users.passwords.matches(login.password, stored.as_deref()).await;
         let matches = matches.map_err(|busy| problem(busy.into()))?;
         let (user, _) = found.filter(|_| matches).ok_or_else(wrong)?;
         let new = NewSession {
@@ -140,7 +140,8 @@ impl Plane {
             amr: "password",
             refresh_token: self.refresh_token(),
         };
-        let facts = users.session_begin(&slot, &new, self.now()).await.map_err(problem)?;
+        let begun = users.session_begin(&slot, &new, stored.as_deref(), self.now()).await.map_err(problem)?;
+        let facts = begun.ok_or_else(wrong)?;
         self.user_session(project, user, facts, new.refresh_token).await
     }
 

@@ -8,8 +8,8 @@ use store::cells::Slot;
 use uuid::Uuid;
 
 use crate::admission::settings_read;
-use crate::rows::{USER, User, user};
-use crate::sessions::SessionFacts;
+use crate::rows::{USER, User, user, user_lock};
+use crate::sessions::{self, SessionFacts};
 use crate::{Users, UsersError};
 
 /// How long a sign-in by mail may choose a new password without the old one.
@@ -96,8 +96,8 @@ impl Users {
         Ok(found?)
     }
 
-    /// Stores a new password, if the old one still is what was compared, and ends the user's other sign-ins
-    /// (H06). False when it is not: nothing was changed.
+    /// Stores a new password, if the old one still is what was compared and the sign-in goes on, and ends the
+    /// user's other sign-ins (H06). False when not: nothing was changed.
     ///
     /// # Errors
     /// As [`Users::account_find`].
@@ -282,6 +282,10 @@ async fn password_set(
     now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
     let mut tx = conn.begin().await?;
+    user_lock(&mut tx, account.user.id).await?;
+    if !sessions::stands(&mut tx, account.user.id, account.facts.id).await? {
+        return Ok(false);
+    }
     let changed = sqlx::query(
         "update auth.users set password_hash = $2, password_dropped = false
          where id = $1 and password_hash is not distinct from $3",

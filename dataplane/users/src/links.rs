@@ -316,6 +316,11 @@ async fn proved(
         .bind(now)
         .execute(&mut *conn)
         .await?;
+    // As `user_lock`.
+    sqlx::query("select from auth.users where lower(email) = $1 for no key update")
+        .bind(email)
+        .execute(&mut *conn)
+        .await?;
     sqlx::query(
         "update auth.sessions set ended_at = $2 where ended_at is null and user_id =
            (select id from auth.users where lower(email) = $1 and (email_verified_at is null or email_vouched))",

@@ -69,7 +69,8 @@ async fn session_end(conn: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> R
 }
 
 impl Users {
-    /// Records a sign-in, and forgets those of the same user that can never be refreshed again.
+    /// Records a sign-in by a password that was compared with `password_hash`. `None`: it is another one by
+    /// now, since comparing takes long enough for that.
     ///
     /// # Errors
     /// `Busy`, or `Store` when the database refuses.
@@ -77,10 +78,12 @@ impl Users {
         &self,
         slot: &Slot,
         new: &NewSession,
+        password_hash: Option<&str>,
         now: DateTime<Utc>,
-    ) -> Result<SessionFacts, UsersError> {
+    ) -> Result<Option<SessionFacts>, UsersError> {
         let mut session = self.open(slot).await?;
-        let done = begin(&mut session.conn, new, now).await.during("begin a user's session");
+        let done = by_password(&mut session.conn, new, password_hash, now).await;
+        let done = done.during("begin a user's session");
         session.close().await;
         Ok(done?)
     }
@@ -114,6 +117,37 @@ impl Users {
     }
 }
 
+async fn by_password(
+    conn: &mut PgConnection,
+    new: &NewSession,
+    password_hash: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Option<SessionFacts>, sqlx::Error> {
+    let mut tx = conn.begin().await?;
+    let still = sqlx::query("select from auth.users where id = $1 and password_hash = $2 for no key update")
+        .bind(new.user)
+        .bind(password_hash)
+        .fetch_optional(&mut *tx)
+        .await?;
+    if still.is_none() {
+        return Ok(None);
+    }
+    let facts = begin(&mut tx, new, now).await?;
+    tx.commit().await?;
+    Ok(Some(facts))
+}
+
+/// Whether this sign-in of the user goes on, asked under the user's lock by what it is about to change.
+pub(crate) async fn stands(conn: &mut PgConnection, user: Uuid, id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query("select from auth.sessions where id = $1 and user_id = $2 and ended_at is null for share")
+        .bind(id)
+        .bind(user)
+        .fetch_optional(conn)
+        .await
+        .map(|row| row.is_some())
+}
+
+/// Records a sign-in, and forgets those of the same user that can never be refreshed again.
 pub(crate) async fn begin(
     conn: &mut PgConnection,
     new: &NewSession,

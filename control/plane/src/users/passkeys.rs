@@ -12,7 +12,7 @@ use types::{Code, Problem, ProjectId};
 use uuid::Uuid;
 
 use super::origins::Use;
-use super::{UserSession, problem, random_uuid};
+use super::{UserSession, problem, random_uuid, signed_out};
 use crate::Plane;
 use crate::caller::Caller;
 
@@ -72,7 +72,7 @@ impl Plane {
         self.passkey_guarded(&slot, &account).await?;
         let ceremony = Ceremony::Register(account.user.id);
         let (taken, realm) = self.challenge_take(project, &slot, challenge, ceremony).await?;
-        let new = NewPasskey { id: self.random_id(), label };
+        let new = NewPasskey { id: self.random_id(), asking: account.facts.id, label };
         let done =
             self.users().passkey_register_end(&slot, (taken, &realm), response, &new, self.now()).await;
         registered(done)
@@ -227,6 +227,7 @@ fn refused(verification: Code, refusal: PasskeyRefusal) -> Problem {
         PasskeyRefusal::TooMany => {
             Problem::new(Code::BadRequest, "a user has 50 passkeys at most: remove one first")
         }
+        PasskeyRefusal::SignedOut => signed_out("the sign-in has ended"),
         PasskeyRefusal::Busy => {
             Problem::new(Code::RateLimited, "too many sign-ins are under way").extra("retry_after", 60)
         }

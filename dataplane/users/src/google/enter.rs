@@ -9,7 +9,7 @@ use super::Traded;
 use crate::admission::settings_read;
 use crate::joining::{Arrival, Holder, Joining, Refusal, decide};
 use crate::oidc::Proof;
-use crate::rows::{USER, User, user};
+use crate::rows::{USER, User, user, user_lock};
 use crate::sessions::{self, NewSession};
 
 const PROVIDER: &str = "google";
@@ -29,7 +29,9 @@ pub(super) async fn enter(
         avatar_url: row.try_get("avatar_url")?,
     };
     let link: Option<Uuid> = row.try_get("link_user")?;
-    if link.is_some() && !is_signed_in(conn, link, row.try_get("link_session")?).await? {
+    if let Some(link) = link
+        && !is_signed_in(conn, link, row.try_get("link_session")?).await?
+    {
         return Ok(Traded::Invalid);
     }
     let user = match joining(conn, &proof, link).await? {
@@ -100,15 +102,11 @@ pub(super) async fn joining(
 
 async fn is_signed_in(
     conn: &mut PgConnection,
-    user: Option<Uuid>,
+    user: Uuid,
     session: Option<Uuid>,
 ) -> Result<bool, sqlx::Error> {
-    sqlx::query("select 1 from auth.sessions where id = $1 and user_id = $2 and ended_at is null for share")
-        .bind(session)
-        .bind(user)
-        .fetch_optional(conn)
-        .await
-        .map(|row| row.is_some())
+    let Some(session) = session else { return Ok(false) };
+    Ok(user_lock(conn, user).await? && sessions::stands(conn, user, session).await?)
 }
 
 async fn user_insert(

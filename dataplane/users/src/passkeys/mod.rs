@@ -24,7 +24,7 @@ pub(crate) use rows::drop_unproved;
 pub use rows::{PasskeyGuard, PasskeyRecord};
 use rows::{RECORD, record};
 
-use crate::rows::{USER, User, user};
+use crate::rows::{USER, User, user, user_lock};
 use crate::sessions::{self, NewSession, SessionFacts};
 use crate::{Users, UsersError};
 
@@ -46,6 +46,8 @@ pub enum PasskeyRefusal {
     /// The project has this credential already.
     Exists,
     TooMany,
+    /// The sign-in that registers it has ended.
+    SignedOut,
     /// Too many ceremonies are under way.
     Busy,
 }
@@ -99,6 +101,8 @@ pub struct Challenge {
 #[derive(Debug, Clone)]
 pub struct NewPasskey {
     pub id: Uuid,
+    /// The sign-in that registers it.
+    pub asking: Uuid,
     pub label: Option<String>,
 }
 
@@ -306,7 +310,10 @@ async fn insert(
 ) -> Inner<PasskeyRecord> {
     let mut tx = conn.begin().await?;
     // Registrations of one user queue here, so that none is counted too late.
-    sqlx::query("select from auth.users where id = $1 for update").bind(owner).execute(&mut *tx).await?;
+    user_lock(&mut tx, owner).await?;
+    if !sessions::stands(&mut tx, owner, new.asking).await? {
+        return Ok(Err(PasskeyRefusal::SignedOut));
+    }
     let count: i64 = sqlx::query("select count(*) from auth.passkeys where user_id = $1")
         .bind(owner)
         .fetch_one(&mut *tx)
@@ -346,6 +353,13 @@ async fn sign_in(
     now: DateTime<Utc>,
 ) -> Inner<(User, SessionFacts)> {
     let mut tx = conn.begin().await?;
+    let owner = sqlx::query("select user_id from auth.passkeys where credential_id = $1")
+        .bind(assertion.credential_id())
+        .fetch_optional(&mut *tx)
+        .await?;
+    if let Some(owner) = owner {
+        user_lock(&mut tx, owner.try_get(0)?).await?;
+    }
     let sql = format!(
         "select p.id as passkey_id, p.credential, {USER} from auth.passkeys p
            join auth.passkey_handles h on h.user_id = p.user_id and h.rp_id = p.rp_id

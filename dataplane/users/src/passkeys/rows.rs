@@ -10,6 +10,7 @@ use uuid::Uuid;
 use webauthn_rs::prelude::Passkey;
 
 use super::ceremony::backup;
+use crate::rows::user_lock;
 use crate::{Users, UsersError};
 
 /// The columns that [`record`] reads, of `auth.passkeys p`.
@@ -151,6 +152,7 @@ async fn remove(
     now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
     let mut tx = conn.begin().await?;
+    user_lock(&mut tx, owner).await?;
     sqlx::query(
         "update auth.sessions set ended_at = $4
          where passkey_id = $2 and user_id = $1 and id <> $3 and ended_at is null",
