@@ -28,7 +28,9 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{BooksCommand, Cli, Command};
 use crate::config::Config;
 
-const LOG_DEFAULT: &str = "info,sqlx=warn,tokio_cron_scheduler=warn,hyper=warn,s3s=warn";
+// webauthn-rs calls it an error when a browser's answer does not verify; that is the browser's.
+const LOG_DEFAULT: &str = "info,sqlx=warn,tokio_cron_scheduler=warn,hyper=warn,s3s=warn,webauthn_rs=off,\
+    webauthn_rs_core=off";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -50,6 +50,11 @@ codes! {
     AccountExistsRequiresLink, "ACCOUNT_EXISTS_REQUIRES_LINK", 409, "auth", false, "authenticate", "Sign in as before, then add the Google account: start with intent link.";
     IdentityAlreadyLinked, "IDENTITY_ALREADY_LINKED", 409, "auth", false, "authenticate", "Sign in with this Google account, or add another one.";
     DomainNotAllowed, "DOMAIN_NOT_ALLOWED", 403, "auth", false, "authenticate", "Use an account of a domain that the project takes.";
+    PasskeyChallengeInvalid, "PASSKEY_CHALLENGE_INVALID", 400, "auth", false, "authenticate", "Ask for new options: a challenge takes one answer within 5 minutes, in its project and by the user who began it.";
+    PasskeyNotRegistered, "PASSKEY_VERIFICATION_FAILED", 400, "auth", false, "edit_request", "Send what navigator.credentials.create gave for these options, on the page of app_origin; see details.reason.";
+    PasskeyNotVerified, "PASSKEY_VERIFICATION_FAILED", 401, "auth", false, "authenticate", "Sign in with a passkey of this page, or in another way.";
+    PasskeyExists, "PASSKEY_EXISTS", 409, "validation", false, "edit_request", "This passkey is registered already: sign in with it.";
+    PasskeyRequired, "PASSKEY_REQUIRED", 403, "auth", false, "authenticate", "Sign in with a passkey first: this project's admins change their passkeys in such a sign-in only.";
     CurrentPasswordRequired, "CURRENT_PASSWORD_REQUIRED", 400, "auth", false, "edit_request", "Send current_password, or sign in by mail first and set the password within 15 minutes.";
     PasswordSetDisabled, "PASSWORD_SET_DISABLED", 403, "auth", false, "edit_request", "The owner allows it: run402 auth settings --allow-password-set true.";
     UserNotFound, "USER_NOT_FOUND", 404, "not_found", false, "edit_request", "List the project's users: run402 auth users.";

@@ -11,6 +11,7 @@ mod deploy;
 mod expose;
 mod facilitator;
 mod lab;
+mod passkeys;
 mod projects;
 mod rest;
 mod secrets;
@@ -28,6 +29,7 @@ const PARTS: &[&[Operation]] = &[
     expose::OPERATIONS,
     auth::OPERATIONS,
     auth_google::OPERATIONS,
+    passkeys::OPERATIONS,
     auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,

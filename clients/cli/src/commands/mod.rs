@@ -10,6 +10,7 @@ mod expose;
 mod image;
 mod init;
 mod lab;
+mod passkeys;
 mod projects;
 mod rest;
 mod secrets;
