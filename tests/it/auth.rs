@@ -2,7 +2,7 @@
 
 mod google;
 pub mod mail;
-mod openid;
+pub mod openid;
 mod tables;
 
 use std::time::Duration;
