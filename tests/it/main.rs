@@ -6,6 +6,7 @@ mod auth;
 mod billing;
 mod budgets;
 mod cards;
+mod ci;
 mod content;
 mod crash;
 mod deploys;

@@ -4,6 +4,7 @@ mod admin;
 mod auth;
 mod billing;
 mod budgets;
+mod ci;
 mod content;
 mod deploy;
 mod docs;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(auth::routes())
         .merge(billing::routes())
         .merge(budgets::routes())
+        .merge(ci::routes())
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())

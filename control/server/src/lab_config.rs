@@ -12,8 +12,8 @@ use lab::LabEndpoints;
 use types::{Entropy, Network, NodeId, OsEntropy, UsdMicros};
 
 use crate::config::{
-    CellConfig, ChainConfig, Config, ControlDbConfig, GoogleConfig, IdentityConfig, KeystoreConfig, Listen,
-    PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig, defaults,
+    CellConfig, ChainConfig, CiConfig, Config, ControlDbConfig, GoogleConfig, IdentityConfig, KeystoreConfig,
+    Listen, PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig, defaults,
 };
 
 const FEE_PAYER: &str = "lab-fee-payer";
@@ -36,6 +36,8 @@ pub struct Choices<'a> {
     pub stripe: Option<StripeConfig>,
     /// Where Google sign-ins go; none unless chosen.
     pub google: Option<GoogleConfig>,
+    /// Whose workflows may deploy.
+    pub ci: CiConfig,
 }
 
 /// What else may be chosen about the lab's chain.
@@ -119,6 +121,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         },
         stripe: choices.stripe,
         google: choices.google,
+        ci: choices.ci,
     })
 }
 
@@ -245,6 +248,14 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             "admin_wallets": config.identity.admin_wallets,
         },
     });
+    others(&mut value, config);
+    let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
+    Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
+}
+
+/// What only some installations have, and what has defaults.
+fn others(value: &mut serde_json::Value, config: &Config) {
+    use secrecy::ExposeSecret;
     if let Some(stripe) = &config.stripe {
         let secrets: Vec<&str> = stripe.webhook_secrets.iter().map(ExposeSecret::expose_secret).collect();
         value["stripe"] = serde_json::json!({
@@ -261,8 +272,7 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             "issuer": google.issuer,
         });
     }
-    let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
-    Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
+    value["ci"] = serde_json::json!({ "issuer": config.ci.issuer, "audiences": config.ci.audiences });
 }
 
 #[cfg(test)]
@@ -307,6 +317,7 @@ mod tests {
                 client_secret: "secret".into(),
                 issuer: "http://127.0.0.1:9".into(),
             }),
+            ci: CiConfig { issuer: "http://127.0.0.1:8".into(), ..CiConfig::default() },
         };
         let first = make(choices(), &lab).unwrap();
         let key_before = std::fs::read(&first.server.master_key_file).unwrap();
@@ -319,6 +330,7 @@ mod tests {
         let read = Config::parse(&serve_config(&again).unwrap()).unwrap();
         assert_eq!(read.sites.port, Some(4020));
         assert_eq!(read.google.unwrap().issuer, "http://127.0.0.1:9");
+        assert_eq!((read.ci.issuer.as_str(), read.ci.audiences.len()), ("http://127.0.0.1:8", 1));
         let stripe = read.stripe.unwrap();
         assert_eq!(
             (stripe.webhook_secrets.len(), stripe.api_base.as_deref()),

@@ -11,7 +11,7 @@ use stripe_fake::{FakeConfig, StripeFake};
 use types::{Entropy, OsEntropy};
 
 use crate::cli::{CardArgs, GoogleArgs, UpArgs};
-use crate::config::{Config, GoogleConfig, Listen, StripeConfig, is_issuer};
+use crate::config::{CiConfig, Config, GoogleConfig, Listen, StripeConfig, is_issuer};
 use crate::drain::StopSignals;
 use crate::lab_config::{self, Choices};
 use crate::node::{Bound, Names, Node};
@@ -142,6 +142,15 @@ fn google(arguments: &GoogleArgs) -> anyhow::Result<Option<GoogleConfig>> {
     }))
 }
 
+/// Whose workflows may deploy.
+fn ci(arguments: &UpArgs) -> anyhow::Result<CiConfig> {
+    let Some(issuer) = arguments.ci_issuer.clone() else { return Ok(CiConfig::default()) };
+    if !is_issuer(&issuer) {
+        bail!("--ci-issuer is https://, or http:// on this machine");
+    }
+    Ok(CiConfig { issuer, ..CiConfig::default() })
+}
+
 fn configure(
     arguments: &UpArgs,
     data: &Path,
@@ -176,6 +185,7 @@ fn configure(
         },
         stripe,
         google: google(&arguments.google)?,
+        ci: ci(arguments)?,
     };
     lab_config::make(choices, lab)
 }

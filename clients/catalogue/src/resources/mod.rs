@@ -5,6 +5,7 @@ mod auth;
 mod auth_google;
 mod auth_users;
 mod billing;
+mod ci;
 mod content;
 mod deploy;
 mod expose;
@@ -35,6 +36,7 @@ const PARTS: &[&[Operation]] = &[
     deploy::OPERATIONS,
     secrets::OPERATIONS,
     subdomains::OPERATIONS,
+    ci::OPERATIONS,
     service::OPERATIONS,
     admin::OPERATIONS,
     lab::OPERATIONS,

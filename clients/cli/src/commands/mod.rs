@@ -4,6 +4,7 @@ mod admin;
 mod allowance;
 mod auth;
 mod billing;
+mod ci;
 mod deploy;
 mod expose;
 mod init;
@@ -50,6 +51,9 @@ pub enum Command {
     /// Names under the hosting apex.
     #[command(subcommand)]
     Subdomains(subdomains::Subdomains),
+    /// Deploys by CI workflows.
+    #[command(subcommand)]
+    Ci(ci::Ci),
     /// A project's end users.
     #[command(subcommand)]
     Auth(auth::Auth),
@@ -80,6 +84,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Auth(auth) => auth::run(auth, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
+        Command::Ci(ci) => ci::run(ci, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,
         Command::Admin(admin) => admin::run(admin, context).await,

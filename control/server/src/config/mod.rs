@@ -2,6 +2,7 @@
 //! whoever wrote the file sees all of them at once.
 
 mod chains;
+mod ci;
 mod data;
 pub mod defaults;
 mod google;
@@ -16,6 +17,7 @@ use std::path::Path;
 use crate::config::reader::{Mistakes, Section};
 
 pub use chains::{ChainConfig, KeystoreConfig, SignerConfig};
+pub use ci::CiConfig;
 pub use data::{CellConfig, ControlDbConfig, S3Config};
 pub use google::{GoogleConfig, is_issuer};
 pub use http::{Listen, ServerConfig, SitesConfig};
@@ -40,6 +42,8 @@ pub struct Config {
     pub stripe: Option<StripeConfig>,
     /// Sign-ins with Google are offered where it is there.
     pub google: Option<GoogleConfig>,
+    /// Whose workflows may deploy: GitHub's, unless told otherwise.
+    pub ci: CiConfig,
 }
 
 /// Why a file is no configuration.
@@ -109,6 +113,7 @@ impl Config {
         let identity = IdentityConfig::read(root.section_or_empty("identity"));
         let stripe = root.section_if_there("stripe").map(StripeConfig::read);
         let google = root.section_if_there("google").map(GoogleConfig::read);
+        let ci = CiConfig::read(root.section_or_empty("ci"));
         root.check(
             distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
             "chains",
@@ -143,6 +148,7 @@ impl Config {
                 Some(google) => Some(google?),
                 None => None,
             },
+            ci: ci?,
         })
     }
 }
