@@ -73,7 +73,9 @@ fn outer_layers(router: Router) -> Router {
 /// For the API host only: sites stream, and set their own headers.
 fn api_layers(router: Router, config: &ApiConfig) -> Router {
     router
-        // Innermost: handlers and the replay rule need the bytes; nothing is read of a request that was shed.
+        // Before any handler reads a credential.
+        .layer(from_fn(layers::ci_scope))
+        // Handlers and the replay rule need the bytes; nothing is read of a request that was shed.
         .layer(from_fn_with_state(config.body_bytes_max, layers::buffered))
         // Around the body, so that a trickling upload ends too.
         .layer(from_fn_with_state(Duration::from_secs(config.timeout_secs), layers::deadline))

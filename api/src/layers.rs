@@ -114,6 +114,23 @@ pub(crate) async fn buffered(State(bytes_max): State<usize>, request: Request, n
     next.run(Request::from_parts(parts, HttpBody::from(bytes))).await
 }
 
+/// A CI session only deploys: every other route is closed to it, whatever else the request carries.
+///
+/// # Source
+/// Wire contract 02 section 8.4.
+pub(crate) async fn ci_scope(request: Request, next: Next) -> Response {
+    let bearer = request.headers().get_all(header::AUTHORIZATION).iter().filter_map(|value| {
+        let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let is_session = bearer.into_iter().any(plane::ci::is_session_token);
+    if is_session && !plane::ci::is_callable(request.method().as_str(), request.uri().path()) {
+        return ApiProblem::new(Code::CiInsufficientScope, "a CI session does not reach this route")
+            .into_response();
+    }
+    next.run(request).await
+}
+
 /// Reads a body to its end and keeps nothing of it.
 async fn discard(mut body: HttpBody) {
     while let Some(Ok(_)) = body.frame().await {}

@@ -25,7 +25,7 @@ pub mod signer;
 pub mod siwx;
 pub mod x402;
 
-pub use json::HeaderError;
+pub use json::{HeaderError, decode_object};
 
 /// A block hash, transaction hash or authorisation nonce.
 pub type Bytes32 = [u8; 32];

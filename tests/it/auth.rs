@@ -4,7 +4,7 @@ mod browser;
 mod elevation;
 mod google;
 pub mod mail;
-mod openid;
+pub mod openid;
 mod passkeys;
 mod tables;
 mod takeover;

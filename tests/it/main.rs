@@ -7,6 +7,7 @@ mod auth;
 mod billing;
 mod budgets;
 mod cards;
+mod ci;
 mod content;
 mod crash;
 mod deploys;

@@ -83,6 +83,9 @@ impl Wallet {
             field("issuedAt"),
             field("expirationTime")
         );
+        let resources = fields["resources"].as_array().into_iter().flatten();
+        let resources: String = resources.map(|one| format!("\n- {}", one.as_str().unwrap())).collect();
+        let text = if resources.is_empty() { text } else { format!("{text}\nResources:{resources}") };
         let signature = self.0.sign_message_sync(text.as_bytes()).unwrap();
         fields["signature"] = json!(format!("0x{}", hex::encode(signature.as_bytes())));
         fields

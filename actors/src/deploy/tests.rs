@@ -228,6 +228,7 @@ impl Site {
             idempotency_key: None,
             is_noop: false,
             created_by: "0xabc".into(),
+            ci_binding: None,
             created_at: now,
             expires_at: now + chrono::TimeDelta::hours(1),
         };
@@ -241,7 +242,8 @@ impl Site {
         let (store, now) = (&self.world.store, self.world.now());
         let later = now + chrono::TimeDelta::hours(1);
         let id = ContentPlanId::new(&OsEntropy);
-        let plan = ContentPlan { id, project: self.project, created_at: now, expires_at: later };
+        let plan =
+            ContentPlan { id, project: self.project, ci_binding: None, created_at: now, expires_at: later };
         let upload = Upload {
             id: UploadId::new(&OsEntropy),
             project: self.project,

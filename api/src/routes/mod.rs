@@ -5,6 +5,7 @@ mod ai;
 mod auth;
 mod billing;
 mod budgets;
+mod ci;
 mod content;
 mod deploy;
 mod docs;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(auth::routes())
         .merge(billing::routes())
         .merge(budgets::routes())
+        .merge(ci::routes())
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())

@@ -40,7 +40,8 @@ fn describe(operation: &Operation) -> Value {
     if operation.request != Media::None {
         out["requestBody"] = request_body(operation);
     }
-    out["x-run402"] = json!({ "cli": operation.cli, "mcp": operation.mcp, "paid": operation.paid });
+    out["x-run402"] =
+        json!({ "cli": operation.cli, "mcp": operation.mcp, "paid": operation.paid, "ci": operation.ci });
     out
 }
 

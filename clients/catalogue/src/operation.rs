@@ -162,6 +162,8 @@ pub struct Operation {
     pub params: &'static [Param],
     pub auth: Auth,
     pub gate: Gate,
+    /// A workflow's CI session may call it; every other route is closed to one.
+    pub ci: bool,
     /// The server may answer 402 with an offer, and a client may pay it.
     pub paid: bool,
     pub request: Media,
@@ -187,6 +189,7 @@ impl Operation {
         params: &[],
         auth: Auth::None,
         gate: Gate::Open,
+        ci: false,
         paid: false,
         request: Media::None,
         response: Media::Json,

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use client::ci::IdentitySource;
 use client::local::{Allowance, AllowanceFile, Projects, ProjectsFile};
 use client::{Client, ClientError, LocalError, WalletKey};
 use serde_json::Value;
+use types::delegation::CI_AUDIENCE;
 use types::{Clock, Network, SystemClock, rfc3339};
 
 use crate::settings::Settings;
@@ -16,6 +18,7 @@ const BASE_SEPOLIA_RPC: &str = "https://sepolia.base.org";
 
 pub struct Context {
     api_base: String,
+    identity: Option<IdentitySource>,
     pub allowance: AllowanceFile,
     pub projects: ProjectsFile,
 }
@@ -24,6 +27,7 @@ impl Context {
     pub fn new(settings: Settings) -> Self {
         Self {
             api_base: settings.api_base,
+            identity: settings.identity,
             allowance: AllowanceFile::at(settings.allowance_path),
             projects: ProjectsFile::at(settings.projects_path),
         }
@@ -57,6 +61,22 @@ impl Context {
             ]),
         };
         Ok(client.with_chain_rpcs(rpcs))
+    }
+
+    /// In a workflow, a client that speaks as its session for that project.
+    ///
+    /// # Errors
+    /// As the runner or the server says.
+    pub async fn workflow(&self, project: &str) -> Result<Option<Client>, ClientError> {
+        let Some(identity) = &self.identity else { return Ok(None) };
+        let client = self.public()?;
+        let token = client.ci_identity(identity, CI_AUDIENCE).await?;
+        client.ci_session(&token, project).await.map(Some)
+    }
+
+    /// Whether this is a workflow with an identity of its own.
+    pub fn in_workflow(&self) -> bool {
+        self.identity.is_some()
     }
 
     /// This machine's wallet.

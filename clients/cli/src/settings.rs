@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use client::LocalError;
+use client::ci::IdentitySource;
 
 const DEFAULT_API_BASE: &str = "http://localhost:4020";
 
@@ -13,10 +14,13 @@ pub struct Settings {
     pub api_base: String,
     pub allowance_path: PathBuf,
     pub projects_path: PathBuf,
+    /// Where a workflow gets its identity; none outside of one.
+    pub identity: Option<IdentitySource>,
 }
 
 impl Settings {
-    /// `RUN402_API_BASE`, `RUN402_CONFIG_DIR`, `RUN402_ALLOWANCE_PATH` and `HOME`. An empty value counts as
+    /// `RUN402_API_BASE`, `RUN402_CONFIG_DIR`, `RUN402_ALLOWANCE_PATH` and `HOME`; in a workflow also
+    /// `GITHUB_ACTIONS` and the two `ACTIONS_ID_TOKEN_REQUEST_*`. An empty value counts as
     /// none.
     ///
     /// # Errors
@@ -41,10 +45,14 @@ impl Settings {
             }
         };
         let allowance_path = value("RUN402_ALLOWANCE_PATH").map(PathBuf::from);
+        let text = |name: &str| value(name).and_then(|value| value.into_string().ok());
+        let in_actions = text("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+        let identity = text("ACTIONS_ID_TOKEN_REQUEST_URL").zip(text("ACTIONS_ID_TOKEN_REQUEST_TOKEN"));
         Ok(Self {
             api_base,
             allowance_path: allowance_path.unwrap_or_else(|| config.join("allowance.json")),
             projects_path: config.join("projects.json"),
+            identity: identity.filter(|_| in_actions).map(|(url, token)| IdentitySource { url, token }),
         })
     }
 }
@@ -80,5 +88,22 @@ mod tests {
         assert_eq!(found.allowance_path, PathBuf::from("/w.json"));
         assert_eq!(found.projects_path, PathBuf::from("/c/projects.json"));
         assert_eq!(settings(&[]).unwrap_err().code, "BAD_ENV");
+    }
+
+    #[test]
+    fn a_workflow_is_known_by_three_variables() {
+        let all = [
+            ("HOME", "/home/a"),
+            ("GITHUB_ACTIONS", "true"),
+            ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://runner.test/id?a=1"),
+            ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "t"),
+        ];
+        let found = settings(&all).unwrap().identity.unwrap();
+        assert_eq!((found.url.as_str(), found.token.as_str()), ("https://runner.test/id?a=1", "t"));
+        for missing in 1..all.len() {
+            let some: Vec<_> =
+                all.iter().enumerate().filter(|(i, _)| *i != missing).map(|(_, v)| *v).collect();
+            assert_eq!(settings(&some).unwrap().identity, None);
+        }
     }
 }

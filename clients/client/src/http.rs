@@ -55,6 +55,8 @@ pub struct Client {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) timing: Timing,
     pub(crate) chain_rpcs: Arc<BTreeMap<Network, String>>,
+    /// The token of a workflow's session: the only credential there is, then.
+    session: Option<Arc<str>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -93,6 +95,7 @@ impl Client {
             entropy: Arc::new(OsEntropy),
             timing: Timing::default(),
             chain_rpcs: Arc::new(BTreeMap::new()),
+            session: None,
         })
     }
 
@@ -106,6 +109,21 @@ impl Client {
     pub fn with_chain_rpcs(mut self, rpcs: BTreeMap<Network, String>) -> Self {
         self.chain_rpcs = Arc::new(rpcs);
         self
+    }
+
+    pub(crate) fn with_session(mut self, token: String) -> Self {
+        self.session = Some(token.into());
+        self
+    }
+
+    /// Whether it speaks as a workflow.
+    pub fn is_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// The server's host, without its port.
+    pub(crate) fn domain(&self) -> &str {
+        &self.domain
     }
 
     /// The base, without a slash at its end.
@@ -145,6 +163,11 @@ impl Client {
     /// request.
     fn sign(&self, mut draft: Draft) -> Result<Request, LocalError> {
         let url = format!("{}{}", self.base, draft.target);
+        if let Some(token) = &self.session {
+            draft.headers.retain(|(name, _)| name != "apikey" && name != "authorization");
+            draft.headers.push(("authorization".to_owned(), format!("Bearer {token}")));
+            draft.signed = false;
+        }
         if draft.signed {
             let mut nonce = [0; 16];
             nonce.copy_from_slice(&self.entropy.secret()[..16]);

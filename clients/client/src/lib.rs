@@ -7,6 +7,7 @@
 //! callers pass values.
 
 pub mod chain;
+pub mod ci;
 pub mod deploy;
 pub mod local;
 

@@ -96,7 +96,10 @@ impl Plane {
     }
 
     async fn signed_in(&self, caller: &Caller) -> Result<Siwx, Problem> {
-        let header = caller.siwx.as_deref().ok_or_else(|| refused("the request is not signed"))?;
+        let header = caller.siwx.as_deref().ok_or_else(|| match caller.ci_token() {
+            Some(_) => crate::ci::out_of_scope(),
+            None => refused("the request is not signed"),
+        })?;
         let siwx = siwx::verify(header, &self.config().siwx, self.deps().wall.now())
             .map_err(|e| refused(&e.to_string()))?;
         if self.config().siwx_path_bound && !caller.is_read() {
@@ -111,6 +114,13 @@ impl Plane {
             return Err(refused("its nonce was used for another request"));
         }
         Ok(siwx)
+    }
+}
+
+impl Plane {
+    /// A signed target as the router sees it.
+    pub(crate) fn own_target(&self, target: &str) -> String {
+        normal_target(target, &self.config().public_url)
     }
 }
 

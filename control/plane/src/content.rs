@@ -12,10 +12,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde_json::json;
 use store::content::{self, ContentPlan, Room, Taken, Upload, UploadState};
-use types::{Code, ContentPlanId, Mutation, Problem, ProjectId, Sha256Hex, UploadId, kill_point};
+use types::{
+    CiBindingId, Code, ContentPlanId, Mutation, Problem, ProjectId, Sha256Hex, UploadId, kill_point,
+};
 
 use crate::Plane;
 use crate::caller::Caller;
+use crate::ci::{for_workflow, out_of_scope};
 use crate::keys::store_problem;
 use crate::tiers::LeaseView;
 
@@ -67,6 +70,19 @@ pub struct UploadStatus {
     pub status: &'static str,
 }
 
+/// Who brings content, and to which project.
+struct Asker {
+    project: ProjectId,
+    /// The workflow's.
+    ci_binding: Option<CiBindingId>,
+}
+
+impl Asker {
+    fn told(&self, problem: Problem) -> Problem {
+        if self.ci_binding.is_some() { for_workflow(problem) } else { problem }
+    }
+}
+
 impl Plane {
     /// Says which objects the project lacks, and opens an upload for each. Whether another project has them
     /// does not matter and does not show.
@@ -80,9 +96,10 @@ impl Plane {
         project: Option<ProjectId>,
         wanted: Vec<Wanted>,
     ) -> Result<PlannedContent, Problem> {
-        let project = self.content_project(caller, project).await?;
+        let asker = self.content_asker(caller, project).await?;
+        let project = asker.project;
         self.data_call(project).await?;
-        let lease = self.content_gate(project).await?;
+        let lease = self.content_gate(project).await.map_err(|e| asker.told(e))?;
         let wanted = distinct(wanted)?;
         let names: Vec<Sha256Hex> = wanted.keys().cloned().collect();
         let held = content::content_held(&self.deps().store, project, &names).await.map_err(store_problem)?;
@@ -97,7 +114,7 @@ impl Plane {
         if total > room.bytes_max {
             return Err(self.no_room(project, room, 0).await);
         }
-        let (plan, sessions) = self.uploads_open(project, &missing).await?;
+        let (plan, sessions) = self.uploads_open(&asker, &missing).await?;
         let entries = names
             .into_iter()
             .map(|sha256| {
@@ -113,14 +130,17 @@ impl Plane {
     /// # Errors
     /// `PLAN_NOT_FOUND`; as [`Plane::upload_complete`].
     pub async fn content_plan_commit(&self, caller: &Caller, id: ContentPlanId) -> Result<(), Problem> {
-        let key = self.project_key(caller).await?;
-        self.data_call(key.project).await?;
+        let asker = self.content_asker(caller, None).await?;
+        self.data_call(asker.project).await?;
         let store = &self.deps().store;
         let plan = content::content_plan_find(store, id).await.map_err(store_problem)?;
         let plan = plan
-            .filter(|plan| plan.project == key.project)
+            .filter(|plan| plan.project == asker.project)
             .ok_or_else(|| Problem::new(Code::PlanNotFound, format!("no content plan {id}")))?;
-        let lease = self.content_gate(plan.project).await?;
+        if asker.ci_binding.is_some() && plan.ci_binding != asker.ci_binding {
+            return Err(Problem::new(Code::CiForbiddenPlan, "this content was planned by somebody else"));
+        }
+        let lease = self.content_gate(plan.project).await.map_err(|e| asker.told(e))?;
         let uploads = content::content_plan_uploads(store, id).await.map_err(store_problem)?;
         futures::stream::iter(uploads.into_iter().map(Ok))
             .try_for_each_concurrent(TAKEN_AT_ONCE, |upload| async move {
@@ -189,12 +209,20 @@ impl Plane {
         Ok(())
     }
 
-    /// The key's project; without a key, the one named in the body, for its owner.
-    async fn content_project(&self, caller: &Caller, named: Option<ProjectId>) -> Result<ProjectId, Problem> {
-        match named {
-            Some(project) => self.project_reader(caller, project).await.map(|()| project),
-            None => Ok(self.project_key(caller).await?.project),
+    /// A workflow's project or the key's; without either, the one named in the body, for its owner.
+    async fn content_asker(&self, caller: &Caller, named: Option<ProjectId>) -> Result<Asker, Problem> {
+        if let Some(session) = self.ci_session(caller).await? {
+            let (project, ci_binding) = (session.project, Some(session.binding));
+            return match named {
+                Some(named) if named != project => Err(out_of_scope()),
+                _ => Ok(Asker { project, ci_binding }),
+            };
         }
+        let project = match named {
+            Some(project) => self.project_reader(caller, project).await.map(|()| project)?,
+            None => self.project_key(caller).await?.project,
+        };
+        Ok(Asker { project, ci_binding: None })
     }
 
     async fn content_gate(&self, project: ProjectId) -> Result<LeaseView, Problem> {
@@ -215,14 +243,16 @@ impl Plane {
 
     async fn uploads_open(
         &self,
-        project: ProjectId,
+        asker: &Asker,
         missing: &[&Wanted],
     ) -> Result<(ContentPlan, Vec<Session>), Problem> {
         let (deps, now) = (self.deps(), self.now());
+        let project = asker.project;
         let url_expires_at = url_expiry(now);
         let plan = ContentPlan {
             id: ContentPlanId::new(&*deps.entropy),
             project,
+            ci_binding: asker.ci_binding,
             created_at: now,
             expires_at: url_expires_at,
         };

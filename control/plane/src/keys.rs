@@ -69,6 +69,9 @@ impl Plane {
             .as_deref()
             .or(caller.apikey.as_deref())
             .ok_or_else(|| unauthorized("the request carries no project key"))?;
+        if crate::ci::is_session_token(token) {
+            return Err(crate::ci::out_of_scope());
+        }
         let claimed = project_unverified(token).ok_or_else(|| unauthorized("this is not a project key"))?;
         let deps = self.deps();
         // One indexed read for each request is what makes an erased project's keys fail at once on every

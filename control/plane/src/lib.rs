@@ -10,6 +10,7 @@ pub mod billing;
 pub mod books;
 pub mod budgets;
 pub mod caller;
+pub mod ci;
 pub mod content;
 pub mod deploy;
 pub mod expose;
@@ -73,6 +74,8 @@ pub struct PlaneConfig {
     pub wait_secs_max: u64,
     pub admin_wallets: Vec<Wallet>,
     pub operator: Operator,
+    /// Whose workflows may deploy.
+    pub ci: ci::CiConfig,
     /// Shown under `lab` in `GET /status`; absent in production.
     pub lab: Option<Value>,
 }

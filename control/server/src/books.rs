@@ -96,7 +96,7 @@ async fn report(mut config: Config) -> anyhow::Result<bool> {
     let started = node::start_actors(&deps).await?;
     let public_url = config.server.public_url.clone().unwrap_or_default();
     let plane =
-        Plane::new(deps.clone(), started.actors.clone(), node::plane_config(&config, public_url, None));
+        Plane::new(deps.clone(), started.actors.clone(), node::plane_config(&config, public_url, None)?);
     let report = plane.books_verify().await;
     started.drain().await;
     deps.store.close().await;
@@ -118,6 +118,7 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         stripe: None,
         google: None,
         ai: None,
+        ci: crate::config::CiConfig::default(),
     };
     lab_config::make(choices, endpoints)
 }

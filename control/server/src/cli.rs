@@ -97,6 +97,9 @@ pub struct UpArgs {
     pub google: GoogleArgs,
     #[command(flatten)]
     pub ai: AiArgs,
+    /// Believe this issuer's identity tokens of workflows instead of GitHub's.
+    #[arg(long, value_name = "URL")]
+    pub ci_issuer: Option<String>,
     /// Write a configuration with which `serve` joins this lab as a second node.
     #[arg(long, value_name = "FILE")]
     pub write_serve_config: Option<PathBuf>,

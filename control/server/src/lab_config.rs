@@ -12,8 +12,9 @@ use lab::LabEndpoints;
 use types::{Entropy, Network, NodeId, OsEntropy, UsdMicros};
 
 use crate::config::{
-    AiConfig, CellConfig, ChainConfig, Config, ControlDbConfig, GoogleConfig, IdentityConfig, KeystoreConfig,
-    Listen, PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig, defaults,
+    AiConfig, CellConfig, ChainConfig, CiConfig, Config, ControlDbConfig, GoogleConfig, IdentityConfig,
+    KeystoreConfig, Listen, PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig,
+    defaults,
 };
 
 const FEE_PAYER: &str = "lab-fee-payer";
@@ -38,6 +39,8 @@ pub struct Choices<'a> {
     pub google: Option<GoogleConfig>,
     /// Who makes images and reads texts; none unless chosen.
     pub ai: Option<AiConfig>,
+    /// Whose workflows may deploy.
+    pub ci: CiConfig,
 }
 
 /// What else may be chosen about the lab's chain.
@@ -122,6 +125,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         stripe: choices.stripe,
         google: choices.google,
         ai: choices.ai,
+        ci: choices.ci,
     })
 }
 
@@ -248,6 +252,14 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             "admin_wallets": config.identity.admin_wallets,
         },
     });
+    others(&mut value, config);
+    let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
+    Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
+}
+
+/// What only some installations have, and what has defaults.
+fn others(value: &mut serde_json::Value, config: &Config) {
+    use secrecy::ExposeSecret;
     if let Some(stripe) = &config.stripe {
         let secrets: Vec<&str> = stripe.webhook_secrets.iter().map(ExposeSecret::expose_secret).collect();
         value["stripe"] = serde_json::json!({
@@ -278,8 +290,7 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             value["ai"]["api_key"] = key.expose_secret().into();
         }
     }
-    let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
-    Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
+    value["ci"] = serde_json::json!({ "issuer": config.ci.issuer, "audiences": config.ci.audiences });
 }
 
 #[cfg(test)]
@@ -325,6 +336,7 @@ mod tests {
                 issuer: "http://127.0.0.1:9".into(),
             }),
             ai: Some(AiConfig::at("http://127.0.0.1:9/v1", Some("key".into()))),
+            ci: CiConfig { issuer: "http://127.0.0.1:8".into(), ..CiConfig::default() },
         };
         let first = make(choices(), &lab).unwrap();
         let key_before = std::fs::read(&first.server.master_key_file).unwrap();
@@ -339,6 +351,7 @@ mod tests {
         assert_eq!(read.google.unwrap().issuer, "http://127.0.0.1:9");
         let ai = read.ai.unwrap().provider;
         assert_eq!((ai.base_url.as_str(), ai.api_key.is_some()), ("http://127.0.0.1:9/v1", true));
+        assert_eq!((read.ci.issuer.as_str(), read.ci.audiences.len()), ("http://127.0.0.1:8", 1));
         let stripe = read.stripe.unwrap();
         assert_eq!(
             (stripe.webhook_secrets.len(), stripe.api_base.as_deref()),

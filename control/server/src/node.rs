@@ -129,7 +129,7 @@ impl Node {
         let started = start_actors(&deps).await?;
         let schedule = Schedule::start(&deps).await.context("starting the platform loops")?;
         let listen = bound.api_address;
-        let plane = Plane::new(deps.clone(), started.actors.clone(), plane_config(config, public_url, lab));
+        let plane = Plane::new(deps.clone(), started.actors.clone(), plane_config(config, public_url, lab)?);
         let internal = HttpServer::start(bound.internal, internal_router(started.actors.clone(), secret));
         let api = HttpServer::start(bound.api, api::router(plane.clone(), api_config(config)));
         tracing::info!(node.id = %deps.node, %listen, internal = %internal_url, "serving");
@@ -180,13 +180,16 @@ fn forward_secret(deps: &Deps) -> String {
     deps.master_key.derive("nodes/forward/1")
 }
 
-pub fn plane_config(config: &Config, public_url: String, lab: Option<Value>) -> PlaneConfig {
+/// # Errors
+/// When no TLS client can be made.
+pub fn plane_config(config: &Config, public_url: String, lab: Option<Value>) -> anyhow::Result<PlaneConfig> {
+    let issuer = users::oidc::Provider::new(config.ci.provider()).context("ci")?;
     let mut domains = config.identity.siwx_domains.clone();
     if domains.is_empty() {
         domains.extend(host_of(&public_url));
     }
     let siwx = SiwxPolicy { origins: config.identity.siwx_origins.clone(), ..SiwxPolicy::new(domains) };
-    PlaneConfig {
+    Ok(PlaneConfig {
         public_url,
         siwx,
         siwx_path_bound: config.identity.siwx_path_bound,
@@ -196,8 +199,9 @@ pub fn plane_config(config: &Config, public_url: String, lab: Option<Value>) -> 
             name: config.server.operator_name.clone(),
             contact: config.server.operator_contact.clone(),
         },
+        ci: plane::ci::CiConfig { issuer: Some(Arc::new(issuer)), audiences: config.ci.audiences.clone() },
         lab,
-    }
+    })
 }
 
 /// The host of a URL without its port, in lower case.

@@ -11,7 +11,7 @@ use stripe_fake::{FakeConfig, StripeFake};
 use types::{Entropy, OsEntropy};
 
 use crate::cli::{AiArgs, CardArgs, GoogleArgs, UpArgs};
-use crate::config::{AiConfig, Config, GoogleConfig, Listen, StripeConfig, is_issuer};
+use crate::config::{AiConfig, CiConfig, Config, GoogleConfig, Listen, StripeConfig, is_issuer};
 use crate::drain::StopSignals;
 use crate::lab_config::{self, Choices};
 use crate::node::{Bound, Names, Node};
@@ -155,6 +155,15 @@ fn ai(arguments: &AiArgs) -> anyhow::Result<Option<AiConfig>> {
     Ok(Some(config))
 }
 
+/// Whose workflows may deploy.
+fn ci(arguments: &UpArgs) -> anyhow::Result<CiConfig> {
+    let Some(issuer) = arguments.ci_issuer.clone() else { return Ok(CiConfig::default()) };
+    if !is_issuer(&issuer) {
+        bail!("--ci-issuer is https://, or http:// on this machine");
+    }
+    Ok(CiConfig { issuer, ..CiConfig::default() })
+}
+
 fn configure(
     arguments: &UpArgs,
     data: &Path,
@@ -190,6 +199,7 @@ fn configure(
         stripe,
         google: google(&arguments.google)?,
         ai: ai(&arguments.ai)?,
+        ci: ci(arguments)?,
     };
     lab_config::make(choices, lab)
 }

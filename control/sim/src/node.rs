@@ -8,6 +8,7 @@ use actors::kit::{ActorError, Limits};
 use actors::{Actors, ChainDeps, Chains, Deps, Started};
 use chain::signer::{KeySecret, LocalSigner};
 use chain::siwx::SiwxPolicy;
+use plane::ci::CiConfig;
 use plane::{Operator, Plane, PlaneConfig};
 use store::cells::Cells;
 use store::{MasterKey, Store};
@@ -134,6 +135,7 @@ fn plane_config(world: &World) -> PlaneConfig {
         wait_secs_max: 0,
         admin_wallets,
         operator: Operator { name: "sim".to_owned(), contact: "sim".to_owned() },
+        ci: CiConfig::default(),
         lab: None,
     }
 }

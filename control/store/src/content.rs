@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use types::{ContentPlanId, ProjectId, Sha256Hex, UploadId};
+use types::{CiBindingId, ContentPlanId, ProjectId, Sha256Hex, UploadId};
 
 use crate::{During, Store, StoreError, Tx};
 
@@ -24,6 +24,8 @@ pub use hold::{
 pub struct ContentPlan {
     pub id: ContentPlanId,
     pub project: ProjectId,
+    /// The workflow's that asked, if one did.
+    pub ci_binding: Option<CiBindingId>,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
 }
@@ -95,13 +97,14 @@ pub async fn content_plan_create(
     uploads: &[Upload],
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into content_plans (id, project_id, state, created_at, expires_at)
-         values ($1, $2, 'open', $3, $4)",
+        "insert into content_plans (id, project_id, state, created_at, expires_at, ci_binding_id)
+         values ($1, $2, 'open', $3, $4, $5)",
     )
     .bind(plan.id.0)
     .bind(plan.project.0)
     .bind(plan.created_at)
     .bind(plan.expires_at)
+    .bind(plan.ci_binding.map(|b| b.0))
     .execute(tx.conn())
     .await
     .during("create a content plan")?;
@@ -131,7 +134,7 @@ pub async fn content_plan_create(
 /// # Errors
 /// `Db` only.
 pub async fn content_plan_find(store: &Store, id: ContentPlanId) -> Result<Option<ContentPlan>, StoreError> {
-    let row = sqlx::query("select id, project_id, created_at, expires_at from content_plans where id = $1")
+    let row = sqlx::query("select * from content_plans where id = $1")
         .bind(id.0)
         .fetch_optional(store.pool())
         .await
@@ -140,6 +143,7 @@ pub async fn content_plan_find(store: &Store, id: ContentPlanId) -> Result<Optio
         Ok(ContentPlan {
             id: ContentPlanId(row.try_get("id")?),
             project: ProjectId(row.try_get("project_id")?),
+            ci_binding: row.try_get::<Option<uuid::Uuid>, _>("ci_binding_id")?.map(CiBindingId),
             created_at: row.try_get("created_at")?,
             expires_at: row.try_get("expires_at")?,
         })

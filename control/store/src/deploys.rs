@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use types::{OperationId, PlanId, ProjectId, ReleaseId, Sha256Hex, TraceId};
+use types::{CiBindingId, OperationId, PlanId, ProjectId, ReleaseId, Sha256Hex, TraceId};
 use uuid::Uuid;
 
 use crate::{During, FencedTx, Store, StoreError, Tx};
@@ -36,8 +36,10 @@ pub struct Plan {
     pub digest: Sha256Hex,
     pub idempotency_key: Option<String>,
     pub is_noop: bool,
-    /// The wallet that asked.
+    /// The wallet that asked, or the binding that let a workflow ask.
     pub created_by: String,
+    /// The workflow's, when one asked.
+    pub ci_binding: Option<CiBindingId>,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
 }
@@ -71,6 +73,8 @@ pub struct Replay<'a> {
     pub active_release: Option<ReleaseId>,
     pub digest: &'a Sha256Hex,
     pub idempotency_key: Option<&'a str>,
+    /// A workflow never gets a plan of somebody else, nor anybody a workflow's.
+    pub ci_binding: Option<CiBindingId>,
     /// Nothing would change, as things are now.
     pub is_noop: bool,
     pub now: DateTime<Utc>,
@@ -140,6 +144,7 @@ pub async fn plan_replay_find(tx: &mut Tx, replay: &Replay<'_>) -> Result<Option
                and ($7 or not p.is_noop))
              or ($3 is not null and o.status = 'ready')
              or (o.status in ('activating', 'activation_pending') and o.target_release_id = $6))
+           and p.ci_binding_id is not distinct from $8
          order by p.created_at desc limit 1",
     )
     .bind(replay.project.0)
@@ -149,6 +154,7 @@ pub async fn plan_replay_find(tx: &mut Tx, replay: &Replay<'_>) -> Result<Option
     .bind(replay.base_release.map(|r| r.0))
     .bind(replay.active_release.map(|r| r.0))
     .bind(replay.is_noop)
+    .bind(replay.ci_binding.map(|b| b.0))
     .fetch_optional(tx.conn())
     .await
     .during("find an earlier plan")?;
@@ -162,8 +168,8 @@ pub async fn plan_replay_find(tx: &mut Tx, replay: &Replay<'_>) -> Result<Option
 pub async fn plan_create(tx: &mut Tx, plan: &Plan, events: &[Value]) -> Result<(), StoreError> {
     sqlx::query(
         "insert into deploy_plans (id, project_id, operation_id, base_release_id, active_release_id, spec,
-           digest, idempotency_key, is_noop, created_by, created_at, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+           digest, idempotency_key, is_noop, created_by, created_at, expires_at, ci_binding_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(plan.id.0)
     .bind(plan.project.0)
@@ -177,6 +183,7 @@ pub async fn plan_create(tx: &mut Tx, plan: &Plan, events: &[Value]) -> Result<(
     .bind(&plan.created_by)
     .bind(plan.created_at)
     .bind(plan.expires_at)
+    .bind(plan.ci_binding.map(|b| b.0))
     .execute(tx.conn())
     .await
     .during("create a plan")?;
@@ -325,6 +332,7 @@ fn plan(row: &PgRow) -> Result<Plan, StoreError> {
             idempotency_key: row.try_get("idempotency_key")?,
             is_noop: row.try_get("is_noop")?,
             created_by: row.try_get("created_by")?,
+            ci_binding: row.try_get::<Option<Uuid>, _>("ci_binding_id")?.map(CiBindingId),
             created_at: row.try_get("created_at")?,
             expires_at: row.try_get("expires_at")?,
         })

@@ -17,6 +17,7 @@ pub mod calls;
 pub mod cards;
 pub mod cells;
 pub mod chain_txs;
+pub mod ci;
 mod claims;
 pub mod content;
 pub mod deploys;

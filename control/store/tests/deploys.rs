@@ -63,6 +63,7 @@ impl World {
         let plan = ContentPlan {
             id: ContentPlanId::new(&OsEntropy),
             project: self.project,
+            ci_binding: None,
             created_at: now(),
             expires_at: now() + TimeDelta::hours(1),
         };
@@ -138,6 +139,7 @@ impl World {
             idempotency_key: None,
             is_noop: false,
             created_by: "0xabc".into(),
+            ci_binding: None,
             created_at: now(),
             expires_at: now() + TimeDelta::hours(24),
         };
@@ -439,11 +441,14 @@ async fn the_same_question_finds_its_plan_until_that_failed() {
         active_release: None,
         digest: &digest,
         idempotency_key: None,
+        ci_binding: None,
         is_noop: true,
         now: now(),
     };
     assert_eq!(ask(same.clone()).await, Some(plan.id));
     assert_eq!(ask(Replay { idempotency_key: Some("k"), ..same.clone() }).await, None);
+    let workflow = Some(types::CiBindingId::new(&OsEntropy));
+    assert_eq!(ask(Replay { ci_binding: workflow, ..same.clone() }).await, None, "nobody's but its own");
     assert_eq!(ask(Replay { base_release: Some(ReleaseId::new(&OsEntropy)), ..same.clone() }).await, None);
     assert_eq!(ask(Replay { now: now() + TimeDelta::hours(24), ..same.clone() }).await, None);
     // A crash between going live and noticing it: the base has moved, by this very plan.
@@ -469,7 +474,7 @@ async fn pages_of_operations_neither_skip_nor_repeat() {
     made.reverse();
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = operation_list(&world.db.store, world.project, after, 2).await.unwrap();
+        let page = operation_list(&world.db.store, world.project, None, after, 2).await.unwrap();
         seen.extend(page.operations.iter().map(|operation| operation.id));
         after = page.next;
         if after.is_none() {

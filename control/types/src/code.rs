@@ -155,6 +155,26 @@ codes! {
     DeploySubdomainTaken, "SUBDOMAIN_TAKEN", 409, "deploy", false, "edit_request", "Another project owns this name. Choose a different one and plan again.";
     SubdomainReserved, "SUBDOMAIN_RESERVED", 409, "validation", false, "edit_request", "The name is kept for its previous owner for a while. Choose a different one.";
     DeploymentNotFound, "DEPLOYMENT_NOT_FOUND", 404, "not_found", false, "deploy_site_first", "Deploy a site first, then claim the name.";
+    // Deploys by CI workflows; published clients compare these in lower case.
+    CiInvalidRequest, "invalid_request", 400, "validation", false, "edit_request", "Correct the named field of the request.";
+    CiInvalidToken, "invalid_token", 401, "auth", false, "authenticate", "Ask the CI provider for a new identity token for this server's audience, and exchange it once.";
+    CiAccessDenied, "access_denied", 403, "auth", false, "authenticate", "No active binding of the project fits the workflow's identity: run402 ci list shows them, run402 ci link github makes one.";
+    CiEventNotAllowed, "event_not_allowed", 403, "auth", false, "edit_request", "Link again with this event among --events, or run the workflow for an event that the binding allows.";
+    CiRepositoryMismatch, "repository_id_mismatch", 403, "auth", false, "authenticate", "The repository of this name is not the one that was linked. Link it again if that is meant.";
+    CiAmbiguousBinding, "ambiguous_binding", 409, "auth", false, "edit_request", "Revoke all but one of the bindings that fit: run402 ci list.";
+    CiInsufficientScope, "insufficient_scope", 403, "auth", false, "authenticate", "A CI session only deploys. Use the project's keys or the owner's wallet for anything else.";
+    CiForbiddenSpecField, "forbidden_spec_field", 403, "auth", false, "edit_request", "Take the named field out of the spec: workflows deploy site, functions and database on the current release; routes within the binding's route scopes.";
+    CiForbiddenPlan, "forbidden_plan", 403, "auth", false, "edit_request", "A CI session sees what its own binding planned. Plan again.";
+    CiPaymentRequired, "payment_required", 402, "payment", false, "renew_tier", "The project's owner must renew the tier: run402 tier set prototype.";
+    CiNonceReplay, "nonce_replay", 400, "auth", false, "authenticate", "Sign a new delegation with a fresh nonce.";
+    CiDelegationParseFailed, "delegation_parse_failed", 400, "validation", false, "edit_request", "Send signed_delegation as base64 of the signed JSON, no older than 5 minutes and for this server.";
+    CiDelegationOversized, "delegation_oversized", 400, "validation", false, "edit_request", "Shorten the lists: the delegation has at most 8192 bytes, its URI 4096.";
+    CiDelegationNonceInvalid, "delegation_nonce_invalid", 400, "validation", false, "edit_request", "Use 16 to 64 lower-case hex digits, and the first 16 of them as the signed text's nonce.";
+    CiDelegationStatementMismatch, "delegation_statement_mismatch", 400, "validation", false, "edit_request", "Sign exactly the text for these values; a newer client may know a newer text.";
+    CiDelegationUriMismatch, "delegation_resource_uri_mismatch", 400, "validation", false, "edit_request", "Sign exactly one resource: the canonical URI of these values.";
+    CiDelegationSignatureInvalid, "delegation_signature_invalid", 400, "auth", false, "authenticate", "Sign the text with the wallet that it names.";
+    CiSignerMismatch, "signer_mismatch", 403, "auth", false, "authenticate", "Sign delegation and request with the same wallet.";
+    CiDuplicate, "duplicate", 409, "validation", false, "edit_request", "A binding for this subject is active: run402 ci list. Revoke it first.";
     // Our own faults.
     StorageUnavailable, "STORAGE_UNAVAILABLE", 503, "api", true, "retry", "The object store did not answer. Try again in a moment.";
     ChainUnavailable, "CHAIN_UNAVAILABLE", 503, "payment", true, "retry", "The chain did not answer. Try again in a moment; nothing was charged.";
@@ -169,9 +189,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_upper_snake_and_says_what_to_do() {
+    fn every_code_is_one_word_and_says_what_to_do() {
         for code in Code::ALL {
-            assert!(code.as_str().bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'));
+            let letter = |b: u8| match format!("{code:?}").starts_with("Ci") {
+                true => b.is_ascii_lowercase(),
+                false => b.is_ascii_uppercase(),
+            };
+            assert!(code.as_str().bytes().all(|b| letter(b) || b.is_ascii_digit() || b == b'_'), "{code:?}");
             assert!(code.advice().ends_with('.'), "{code:?}");
             assert!((400..600).contains(&code.status()), "{code:?}");
         }

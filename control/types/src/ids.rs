@@ -77,6 +77,8 @@ ids! {
     ContentPlanId, "cplan";
     /// One upload session.
     UploadId, "upl";
+    /// Leave for a CI provider's workflows to deploy to one project.
+    CiBindingId, "cib";
     /// One running `run402d` process.
     NodeId, "node";
     /// One request, or whatever else started a chain of work.

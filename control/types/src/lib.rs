@@ -4,6 +4,7 @@
 
 mod clock;
 mod code;
+pub mod delegation;
 mod digest;
 mod ids;
 pub mod kill_points;

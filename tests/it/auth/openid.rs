@@ -74,6 +74,8 @@ struct State {
     person: Mutex<Person>,
     grants: Mutex<HashMap<String, Grant>>,
     calls: Mutex<Vec<String>>,
+    /// The claims of the workflow whose runner asks.
+    workflow: Mutex<Option<Value>>,
 }
 
 /// A running provider. Ends with the test's runtime.
@@ -94,6 +96,7 @@ impl OpenId {
             person: Mutex::new(Person::hosted("1", "ada@b.test")),
             grants: Mutex::default(),
             calls: Mutex::default(),
+            workflow: Mutex::default(),
         });
         let serving = state.clone();
         tokio::spawn(async move {
@@ -125,6 +128,17 @@ impl OpenId {
         let mut keys = self.state.keys.lock().unwrap();
         let name = format!("key-{}", keys.len() + 1);
         keys.push((name, key()));
+    }
+
+    /// A token of any claims, signed as the fault of the moment has it.
+    pub fn mint(&self, claims: &Value) -> String {
+        self.state.sealed(claims, *self.state.fault.lock().unwrap())
+    }
+
+    /// From now on it is an issuer of workflows' tokens: it signs nobody in, and a runner asks it for
+    /// `GET /identity?audience=` with what `claims` makes.
+    pub fn serve_workflows(&self, claims: Value) {
+        *self.state.workflow.lock().unwrap() = Some(claims);
     }
 
     /// How often a path was asked for.
@@ -184,6 +198,12 @@ impl State {
                 (302, Some(back.to_string()), Value::Null)
             }
             "/token" => self.token(&body),
+            "/identity" => {
+                let mut claims = self.workflow.lock().unwrap().clone().unwrap();
+                claims["aud"] = json!(query["audience"]);
+                claims["jti"] = json!(encode(rand::random::<[u8; 16]>()));
+                (200, None, json!({ "value": self.sealed(&claims, None) }))
+            }
             _ => (404, None, Value::Null),
         };
         answer(&mut socket, status, location.as_deref(), &body.to_string()).await;
@@ -191,6 +211,9 @@ impl State {
 
     fn configuration(&self) -> Value {
         let at = |path: &str| format!("{}{path}", self.issuer);
+        if self.workflow.lock().unwrap().is_some() {
+            return json!({ "issuer": self.issuer, "jwks_uri": at("/keys"), "scopes_supported": ["openid"] });
+        }
         json!({
             "issuer": self.issuer,
             "authorization_endpoint": at("/authorize"),
@@ -255,12 +278,16 @@ impl State {
         if let Some(hosted) = &grant.person.hosted {
             claims["hd"] = json!(hosted);
         }
+        self.sealed(&claims, fault)
+    }
+
+    fn sealed(&self, claims: &Value, fault: Option<Fault>) -> String {
         let keys = self.keys.lock().unwrap();
         let (name, key) = keys.last().unwrap();
         let header = |alg: &str, kid: &str| json!({ "alg": alg, "typ": "JWT", "kid": kid });
         match fault {
-            Some(Fault::UnknownKey) => signed(&self.stranger, &header("RS256", "key-0"), &claims),
-            Some(Fault::ForgedKey) => signed(&self.stranger, &header("RS256", name), &claims),
+            Some(Fault::UnknownKey) => signed(&self.stranger, &header("RS256", "key-0"), claims),
+            Some(Fault::ForgedKey) => signed(&self.stranger, &header("RS256", name), claims),
             Some(Fault::Unsigned) => {
                 format!("{}.{}.", encode(header("none", name).to_string()), encode(claims.to_string()))
             }
@@ -271,7 +298,7 @@ impl State {
                 let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
                 format!("{text}.{}", encode(aws_lc_rs::hmac::sign(&secret, text.as_bytes())))
             }
-            _ => signed(key, &header("RS256", name), &claims),
+            _ => signed(key, &header("RS256", name), claims),
         }
     }
 }

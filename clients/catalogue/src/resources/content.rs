@@ -7,6 +7,7 @@ const UPLOAD_ID: Param = Param::path("id", Kind::Text, "The upl_ id of the uploa
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         id: "content.plans.create",
+        ci: true,
         path: "/content/v1/plans",
         params: &[Param::body(
             "content",
@@ -29,6 +30,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         id: "content.plans.commit",
+        ci: true,
         path: "/content/v1/plans/{id}/commit",
         params: &[Param::path("id", Kind::Text, "The cplan_ id of the content plan.")],
         auth: Auth::AnonKey,

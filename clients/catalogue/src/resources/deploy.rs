@@ -39,6 +39,7 @@ const INVENTORY: &[Field] = &[
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         id: "deploy.plans.create",
+        ci: true,
         path: "/deploy/v2/plans",
         params: &[
             Param::query("dry_run", Kind::Boolean, "Validate and compare only; nothing is stored."),
@@ -73,6 +74,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         id: "deploy.plans.commit",
+        ci: true,
         path: "/deploy/v2/plans/{plan_id}/commit",
         params: &[
             Param::path("plan_id", Kind::Text, "The plan_ id of the plan."),
@@ -93,6 +95,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         id: "deploy.operations.list",
+        ci: true,
         path: "/deploy/v2/operations",
         params: &[
             Param::query("limit", Kind::Integer, "How many, 20 unless told, at most 100."),
@@ -108,6 +111,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         id: "deploy.operations.get",
+        ci: true,
         path: "/deploy/v2/operations/{id}",
         params: &[OPERATION_ID],
         auth: Auth::AnonOrWallet,
@@ -118,6 +122,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         id: "deploy.operations.events",
+        ci: true,
         path: "/deploy/v2/operations/{id}/events",
         params: &[OPERATION_ID],
         auth: Auth::AnonKey,
@@ -130,6 +135,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         id: "deploy.operations.resume",
+        ci: true,
         path: "/deploy/v2/operations/{id}/resume",
         params: &[OPERATION_ID],
         auth: Auth::Wallet,

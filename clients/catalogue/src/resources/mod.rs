@@ -6,6 +6,7 @@ mod auth;
 mod auth_google;
 mod auth_users;
 mod billing;
+mod ci;
 mod content;
 mod deploy;
 mod expose;
@@ -37,6 +38,7 @@ const PARTS: &[&[Operation]] = &[
     secrets::OPERATIONS,
     ai::OPERATIONS,
     subdomains::OPERATIONS,
+    ci::OPERATIONS,
     service::OPERATIONS,
     admin::OPERATIONS,
     lab::OPERATIONS,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use client::deploy::{self, Options, Warnings};
-use client::{Call, LocalError};
+use client::{Call, Client, ClientError, LocalError};
 use serde_json::Value;
 
 use super::sites::{finish, home_of, off_thread, project_of, signing_client};
@@ -157,9 +157,24 @@ struct Apply {
 }
 
 impl Apply {
-    async fn run(self, context: &Context) -> Outcome {
+    /// The project, its public key and who deploys: this machine's wallet, or the workflow that this is.
+    async fn place(&self, context: &Context) -> Result<(String, Option<String>, Client), ClientError> {
+        if context.in_workflow() {
+            let id = self.named.clone().ok_or_else(|| {
+                LocalError::new("PROJECT_NOT_FOUND", "a workflow has no active project")
+                    .hint("Name it in the manifest, or with --project.")
+            })?;
+            let client = context.workflow(&id).await?;
+            // The session is the credential; the flow only wants to know that there is one.
+            return Ok((id, Some(String::new()), client.map_or_else(|| signing_client(context), Ok)?));
+        }
         let (projects, id) = context.project(self.named.as_deref())?;
-        let client = signing_client(context)?;
+        let anon_key = projects.keys(&id).ok().map(|keys| keys.anon_key.to_owned());
+        Ok((id, anon_key, signing_client(context)?))
+    }
+
+    async fn run(self, context: &Context) -> Outcome {
+        let (id, anon_key, client) = self.place(context).await?;
         let key_in_manifest = self.manifest_json["idempotency_key"].as_str().map(str::to_owned);
         let idempotency_key = self.idempotency_key.or(key_in_manifest);
         let bundle = off_thread({
@@ -168,7 +183,7 @@ impl Apply {
         })
         .await?;
         let options = Options {
-            anon_key: projects.keys(&id).ok().map(|keys| keys.anon_key),
+            anon_key: anon_key.as_deref(),
             idempotency_key: idempotency_key.as_deref(),
             warnings: self.warnings,
         };

@@ -5,6 +5,7 @@ mod ai;
 mod allowance;
 mod auth;
 mod billing;
+mod ci;
 mod deploy;
 mod expose;
 mod image;
@@ -58,6 +59,9 @@ pub enum Command {
     /// Names under the hosting apex.
     #[command(subcommand)]
     Subdomains(subdomains::Subdomains),
+    /// Deploys by CI workflows.
+    #[command(subcommand)]
+    Ci(ci::Ci),
     /// A project's end users.
     #[command(subcommand)]
     Auth(auth::Auth),
@@ -90,6 +94,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
         Command::Ai(ai) => ai::run(ai, context).await,
         Command::Image(image) => image::run(image, context).await,
+        Command::Ci(ci) => ci::run(ci, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,
         Command::Admin(admin) => admin::run(admin, context).await,

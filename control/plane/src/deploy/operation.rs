@@ -11,6 +11,7 @@ use types::{Code, Mutation, OperationId, PlanId, Problem, ProjectId, ReleaseId, 
 use super::plan::PlanRequest;
 use crate::Plane;
 use crate::caller::Caller;
+use crate::ci::{CiSession, for_workflow};
 use crate::keys::store_problem;
 
 /// How long a commit waits for its operation; after that the client polls.
@@ -79,7 +80,8 @@ impl Plane {
             return Ok(answer(operation));
         }
         if matches!(operation.status, Status::Planning | Status::Uploading) {
-            self.commit_allowed(&plan).await?;
+            let told = |e| if plan.ci_binding.is_some() { for_workflow(e) } else { e };
+            self.commit_allowed(&plan).await.map_err(told)?;
         }
         kill_point!("deploy.asked");
         let asked = self.drive(&plan, Request::Commit { trace: caller.trace }).await;
@@ -126,10 +128,21 @@ impl Plane {
     /// # Errors
     /// `OPERATION_NOT_FOUND`; `NOT_RESUMABLE` when it has ended or was never committed.
     pub async fn deploy_resume(&self, caller: &Caller, id: OperationId) -> Result<Operation, Problem> {
-        let operation = self.operation_fetch(id).await?;
-        let account =
-            self.project_owner(caller, operation.project).await.map_err(|e| foreign(e, no_operation(id)))?;
-        self.account_gate(account).await?;
+        let operation = match self.ci_session(caller).await? {
+            Some(session) => {
+                let operation = self.workflows_operation(&session, id).await?;
+                let account = self.project_live(operation.project).await?.account;
+                self.account_gate(account).await.map_err(for_workflow)?;
+                operation
+            }
+            None => {
+                let operation = self.operation_fetch(id).await?;
+                let owner = self.project_owner(caller, operation.project).await;
+                let account = owner.map_err(|e| foreign(e, no_operation(id)))?;
+                self.account_gate(account).await?;
+                operation
+            }
+        };
         if operation.status.is_terminal() || matches!(operation.status, Status::Planning | Status::Uploading)
         {
             let message = format!("the operation is {}", operation.status.as_str());
@@ -147,6 +160,9 @@ impl Plane {
     /// # Errors
     /// `OPERATION_NOT_FOUND`, also for another project's.
     pub async fn operation_get(&self, caller: &Caller, id: OperationId) -> Result<Operation, Problem> {
+        if let Some(session) = self.ci_session(caller).await? {
+            return self.workflows_operation(&session, id).await;
+        }
         let operation = self.operation_fetch(id).await?;
         self.project_reader(caller, operation.project).await.map_err(|e| foreign(e, no_operation(id)))?;
         Ok(operation)
@@ -162,9 +178,14 @@ impl Plane {
         limit: Option<u64>,
         after: Option<OperationId>,
     ) -> Result<OperationPage, Problem> {
-        let project = self.project_key(caller).await?.project;
+        let (project, binding) = match self.ci_session(caller).await? {
+            Some(session) => (session.project, Some(session.binding)),
+            None => (self.project_key(caller).await?.project, None),
+        };
         let limit = limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-        deploys::operation_list(&self.deps().store, project, after, limit).await.map_err(store_problem)
+        deploys::operation_list(&self.deps().store, project, binding, after, limit)
+            .await
+            .map_err(store_problem)
     }
 
     /// What an operation did, in order.
@@ -177,9 +198,22 @@ impl Plane {
     }
 
     async fn plan_of(&self, caller: &Caller, id: PlanId) -> Result<Plan, Problem> {
+        let session = self.ci_session(caller).await?;
         let plan = self.plan_fetch(id).await?;
-        self.project_owner(caller, plan.project).await.map_err(|e| foreign(e, no_plan(id)))?;
+        match session {
+            Some(session) => workflows_own(&session, &plan)?,
+            None => {
+                self.project_owner(caller, plan.project).await.map_err(|e| foreign(e, no_plan(id)))?;
+            }
+        }
         Ok(plan)
+    }
+
+    /// An operation that the session's own binding planned.
+    async fn workflows_operation(&self, session: &CiSession, id: OperationId) -> Result<Operation, Problem> {
+        let operation = self.operation_fetch(id).await?;
+        workflows_own(session, &self.plan_fetch(operation.plan).await?)?;
+        Ok(operation)
     }
 
     async fn plan_fetch(&self, id: PlanId) -> Result<Plan, Problem> {
@@ -241,6 +275,17 @@ fn spec(plan: &Plan) -> Result<Spec, Problem> {
 
 fn answer(operation: Operation) -> Committed {
     Committed { status: CommitStatus::of(operation.status), operation }
+}
+
+/// A workflow sees what its own binding planned.
+///
+/// # Source
+/// Wire contract 02 section 8.4.
+fn workflows_own(session: &CiSession, plan: &Plan) -> Result<(), Problem> {
+    if plan.ci_binding == Some(session.binding) && plan.project == session.project {
+        return Ok(());
+    }
+    Err(Problem::new(Code::CiForbiddenPlan, "this was planned by somebody else"))
 }
 
 /// What belongs to somebody else does not exist.

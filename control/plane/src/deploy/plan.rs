@@ -4,13 +4,14 @@ use actors::deploy::{FunctionDiff, RouteDiff, SiteDiff, Spec, Transaction, deplo
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use store::deploys::{self, Plan, Replay};
-use types::{Code, OperationId, PlanId, Problem, ProjectId, ReleaseId, Sha256Hex, Wallet, kill_point};
+use types::{CiBindingId, Code, OperationId, PlanId, Problem, ProjectId, ReleaseId, Sha256Hex, kill_point};
 
 use super::compare::Ground;
 use super::spec::{invalid, normalise, project};
 use super::warn::Warning;
 use crate::Plane;
 use crate::caller::Caller;
+use crate::ci::{CiSession, for_workflow, scope};
 use crate::content::storage_problem;
 use crate::keys::store_problem;
 
@@ -68,6 +69,20 @@ pub struct Planned {
     pub names_removed: Vec<String>,
 }
 
+/// Who plans what.
+struct Planner {
+    project: ProjectId,
+    /// The wallet, or the binding.
+    by: String,
+    ci: Option<CiSession>,
+}
+
+/// In whose name a plan is remembered.
+struct By {
+    name: String,
+    ci_binding: Option<CiBindingId>,
+}
+
 impl Plane {
     /// Compares a spec with what is live, and remembers the plan unless it is a dry run. The same question
     /// gets the same plan, so that a repeat after a lost answer cannot deploy twice.
@@ -79,7 +94,7 @@ impl Plane {
     /// # Source
     /// Wire contract 02 section 4.2.
     pub async fn deploy_plan(&self, caller: &Caller, request: PlanRequest) -> Result<Planned, Problem> {
-        let (wallet, id) = self.planner(caller, &request).await?;
+        let Planner { project: id, by, ci } = self.planner(caller, &request).await?;
         let spec = match &request.manifest_ref {
             Some(reference) => normalise(&self.manifest(id, reference).await?)?,
             None => normalise(&request.spec)?,
@@ -89,28 +104,45 @@ impl Plane {
         }
         let ground = self.ground(&spec).await?;
         let mut planned = self.compare(&spec, &ground).await?;
+        if let Some(session) = &ci {
+            scope::check_routes(&planned.routes, session)?;
+        }
         if !request.dry_run {
             let key = request.idempotency_key.or_else(|| caller.idempotency_key.clone());
-            planned.ids = Some(self.plan_remember(&spec, &planned, &ground, key, wallet).await?);
+            let by = By { name: by, ci_binding: ci.map(|session| session.binding) };
+            planned.ids = Some(self.plan_remember(&spec, &planned, &ground, key, by).await?);
         }
         Ok(planned)
     }
 
     /// Who plans, and for which project.
-    async fn planner(&self, caller: &Caller, request: &PlanRequest) -> Result<(Wallet, ProjectId), Problem> {
+    async fn planner(&self, caller: &Caller, request: &PlanRequest) -> Result<Planner, Problem> {
         let project = project(&request.spec)?;
-        let account = self.project_owner(caller, project).await?;
-        let wallet = self.wallet(caller).await?;
-        if !request.dry_run {
-            self.account_gate(account).await?;
-        }
+        let planner = match self.ci_session(caller).await? {
+            Some(session) => {
+                scope::check_request(request, project, &session)?;
+                let account = self.project_live(project).await?.account;
+                if !request.dry_run {
+                    self.account_gate(account).await.map_err(for_workflow)?;
+                }
+                Planner { project, by: session.binding.to_string(), ci: Some(session) }
+            }
+            None => {
+                let account = self.project_owner(caller, project).await?;
+                let wallet = self.wallet(caller).await?;
+                if !request.dry_run {
+                    self.account_gate(account).await?;
+                }
+                Planner { project, by: wallet.to_string(), ci: None }
+            }
+        };
         if request.idempotency_key.as_ref().is_some_and(|key| key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
             return Err(invalid("idempotency_key", "it is longer than 256 bytes"));
         }
         if request.manifest_ref.is_some() && request.dry_run {
             return Err(invalid("manifest_ref", "a dry run takes its spec inline"));
         }
-        Ok((wallet, project))
+        Ok(planner)
     }
 
     /// The spec that was uploaded beforehand.
@@ -144,7 +176,7 @@ impl Plane {
         planned: &Planned,
         ground: &Ground,
         idempotency_key: Option<String>,
-        wallet: Wallet,
+        by: By,
     ) -> Result<(PlanId, OperationId), Problem> {
         let (deps, now) = (self.deps(), self.now());
         let mut tx = deps.store.begin().await.map_err(store_problem)?;
@@ -155,6 +187,7 @@ impl Plane {
             active_release: ground.live.active_release,
             digest: &planned.digest,
             idempotency_key: idempotency_key.as_deref(),
+            ci_binding: by.ci_binding,
             is_noop: planned.is_noop,
             now,
         };
@@ -172,7 +205,8 @@ impl Plane {
             digest: planned.digest.clone(),
             idempotency_key,
             is_noop: planned.is_noop,
-            created_by: wallet.to_string(),
+            created_by: by.name,
+            ci_binding: by.ci_binding,
             created_at: now,
             expires_at: now + TimeDelta::hours(PLAN_HOURS),
         };

@@ -3,6 +3,7 @@
 
 mod ai;
 mod chains;
+mod ci;
 mod data;
 pub mod defaults;
 mod google;
@@ -18,6 +19,7 @@ use crate::config::reader::{Mistakes, Section};
 
 pub use self::ai::AiConfig;
 pub use chains::{ChainConfig, KeystoreConfig, SignerConfig};
+pub use ci::CiConfig;
 pub use data::{CellConfig, ControlDbConfig, S3Config};
 pub use google::{GoogleConfig, is_issuer};
 pub use http::{Listen, ServerConfig, SitesConfig};
@@ -44,6 +46,8 @@ pub struct Config {
     pub google: Option<GoogleConfig>,
     /// AI helpers answer where it is there.
     pub ai: Option<AiConfig>,
+    /// Whose workflows may deploy: GitHub's, unless told otherwise.
+    pub ci: CiConfig,
 }
 
 /// Why a file is no configuration.
@@ -114,6 +118,7 @@ impl Config {
         let stripe = root.section_if_there("stripe").map(StripeConfig::read);
         let google = root.section_if_there("google").map(GoogleConfig::read);
         let ai = root.section_if_there("ai").map(AiConfig::read);
+        let ci = CiConfig::read(root.section_or_empty("ci"));
         root.check(
             distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
             "chains",
@@ -152,6 +157,7 @@ impl Config {
                 Some(ai) => Some(ai?),
                 None => None,
             },
+            ci: ci?,
         })
     }
 }

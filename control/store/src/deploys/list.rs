@@ -1,9 +1,10 @@
 //! Pages of operations, and the events of one.
 
+use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::Value;
 use sqlx::Row;
-use types::{OperationId, PlanId, ProjectId, ReleaseId};
+use types::{CiBindingId, OperationId, PlanId, ProjectId, ReleaseId};
 
 use super::{Operation, Status, entity};
 use crate::{During, ListDuring, Store, StoreError};
@@ -15,19 +16,25 @@ pub struct OperationPage {
     pub next: Option<OperationId>,
 }
 
-/// Operations of a project, the newest first, after `after`. Ids sort by the time they were made.
+/// Operations of a project, or of one binding of it, the newest first, after `after`. Ids sort by the time they were
+/// made.
 ///
 /// # Errors
 /// `Db`, `Corrupt`.
 pub async fn operation_list(
     store: &Store,
     project: ProjectId,
+    binding: Option<CiBindingId>,
     after: Option<OperationId>,
     limit: u64,
 ) -> Result<OperationPage, StoreError> {
     let mut wanted = Condition::all().add(entity::Column::ProjectId.eq(project.0));
     if let Some(after) = after {
         wanted = wanted.add(entity::Column::Id.lt(after.0));
+    }
+    if let Some(binding) = binding {
+        let own = "plan_id in (select id from deploy_plans where ci_binding_id = $1)";
+        wanted = wanted.add(Expr::cust_with_values(own, [binding.0]));
     }
     let mut rows = entity::Entity::find()
         .filter(wanted)

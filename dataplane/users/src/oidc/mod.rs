@@ -1,7 +1,8 @@
 //! An OpenID provider as a client sees it: where it is, which keys it signs with, and what it says of somebody.
 //!
 //! What it publishes is kept for an hour. A token of a key that is not among the kept ones is worth one more look,
-//! because keys are replaced; the token itself comes from the provider alone, so nobody else can cause that look.
+//! because keys are replaced. A sign-in's token comes from the provider alone, so nobody else can cause that look; a
+//! token that anybody may send causes one only when the last was a while ago.
 
 mod verify;
 
@@ -24,6 +25,8 @@ pub use verify::{Expected, Proof, TokenError};
 /// Google's published discovery document, `https://accounts.google.com/.well-known/openid-configuration`.
 pub const GOOGLE_ISSUER: &str = "https://accounts.google.com";
 const KEPT_SECS: i64 = 3_600;
+/// Anybody may name a key that nobody knows: they cause a look no more often than this.
+const RESTED_SECS: i64 = 10;
 /// A provider that did not answer is not asked again for this long: requests must not queue up behind it.
 const PAUSE_SECS: i64 = 3;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -73,8 +76,9 @@ pub struct Answer<'a> {
 #[derive(Debug, Clone, Deserialize)]
 struct Places {
     issuer: String,
-    authorization_endpoint: Url,
-    token_endpoint: Url,
+    /// An issuer of workflows' tokens signs nobody in, so it has neither of these.
+    authorization_endpoint: Option<Url>,
+    token_endpoint: Option<Url>,
     jwks_uri: Url,
 }
 
@@ -139,7 +143,7 @@ impl Provider {
     /// # Source
     /// OpenID Connect Core 1.0 section 3.1.2.1; RFC 7636.
     pub async fn authorization_url(&self, ask: &Ask<'_>, now: DateTime<Utc>) -> Result<Url, OidcError> {
-        let mut url = self.places(now).await?.authorization_endpoint;
+        let mut url = there(self.places(now).await?.authorization_endpoint)?;
         url.query_pairs_mut()
             .append_pair("client_id", &self.config.client_id)
             .append_pair("response_type", "code")
@@ -178,6 +182,26 @@ impl Provider {
         }
     }
 
+    /// Exactly as its tokens name it.
+    pub fn issuer(&self) -> &str {
+        &self.config.issuer
+    }
+
+    /// The claims of a token that it signed. Who issued it, for whom and until when is for the caller to judge.
+    ///
+    /// # Errors
+    /// `Unreachable`; `Token` when the shape, the algorithm, the key or the signature is wrong.
+    pub async fn claims<C: DeserializeOwned>(&self, token: &str, now: DateTime<Utc>) -> Result<C, OidcError> {
+        let keys = self.keys(now, Refresh::WhenOld).await?;
+        match verify::signed(token, &keys) {
+            Err(TokenError::UnknownKey) => {
+                let keys = self.keys(now, Refresh::WhenRested).await?;
+                Ok(verify::signed(token, &keys)?)
+            }
+            done => Ok(done?),
+        }
+    }
+
     async fn id_token(&self, answer: &Answer<'_>, now: DateTime<Utc>) -> Result<String, OidcError> {
         let places = self.places(now).await?;
         let form = url::form_urlencoded::Serializer::new(String::new())
@@ -188,7 +212,7 @@ impl Provider {
             .append_pair("client_secret", self.config.client_secret.expose_secret())
             .append_pair("code_verifier", answer.code_verifier)
             .finish();
-        let request = self.http.post(places.token_endpoint).body(form);
+        let request = self.http.post(there(places.token_endpoint)?).body(form);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         let (status, body) = self.send(request).await?;
         match status {
@@ -219,8 +243,7 @@ impl Provider {
         let url = self.places(now).await?.jwks_uri;
         let mut known = self.known.lock().await;
         if let Some((keys, at)) = &known.keys
-            && refresh == Refresh::WhenOld
-            && is_fresh(*at, now)
+            && refresh.keeps(*at, now)
         {
             return Ok(keys.clone());
         }
@@ -251,8 +274,12 @@ impl Provider {
         }
         let plain = self.config.issuer.starts_with("http://");
         let safe = |url: &Url| url.scheme() == "https" || (plain && url.scheme() == "http");
-        let all = [&places.authorization_endpoint, &places.token_endpoint, &places.jwks_uri];
-        if all.into_iter().all(safe) { Ok(places) } else { Err(wrong("names a place without TLS")) }
+        let optional = [&places.authorization_endpoint, &places.token_endpoint].into_iter().flatten();
+        if optional.chain([&places.jwks_uri]).all(safe) {
+            Ok(places)
+        } else {
+            Err(wrong("names a place without TLS"))
+        }
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, OidcError> {
@@ -281,7 +308,25 @@ impl Provider {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refresh {
     WhenOld,
+    WhenRested,
     Now,
+}
+
+impl Refresh {
+    /// Whether keys that were read then will do.
+    fn keeps(self, at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        match self {
+            Self::WhenOld => is_fresh(at, now),
+            Self::WhenRested => (0..RESTED_SECS).contains(&(now - at).num_seconds()),
+            Self::Now => false,
+        }
+    }
+}
+
+fn there(place: Option<Url>) -> Result<Url, OidcError> {
+    place.ok_or_else(|| {
+        OidcError::Unreachable("its discovery document names no place to sign in at".to_owned())
+    })
 }
 
 fn is_fresh(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
@@ -313,8 +358,8 @@ mod tests {
         };
         let places = |issuer: &str, base: &str| Places {
             issuer: issuer.to_owned(),
-            authorization_endpoint: format!("{base}/a").parse().unwrap(),
-            token_endpoint: format!("{base}/t").parse().unwrap(),
+            authorization_endpoint: format!("{base}/a").parse().ok(),
+            token_endpoint: format!("{base}/t").parse().ok(),
             jwks_uri: "https://keys.test/k".parse().unwrap(),
         };
         let google = provider(GOOGLE_ISSUER);

@@ -3,6 +3,7 @@
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::GOOGLE_ISSUER;
@@ -81,7 +82,7 @@ struct Claims {
     picture: Option<String>,
 }
 
-/// Judges a token by published keys. Nothing of its header matters but the algorithm and which key.
+/// Judges a token by published keys.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -89,6 +90,14 @@ struct Claims {
 /// # Source
 /// OpenID Connect Core 1.0 section 3.1.3.7.
 pub(super) fn verify(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Result<Proof, TokenError> {
+    judge(signed(token, keys)?, expected)
+}
+
+/// The claims of a token under a published key. Nothing of its header matters but the algorithm and which key.
+///
+/// # Errors
+/// `Signature`, `UnknownKey`.
+pub(super) fn signed<C: DeserializeOwned>(token: &str, keys: &JwkSet) -> Result<C, TokenError> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::Signature);
     }
@@ -102,13 +111,11 @@ pub(super) fn verify(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Res
     }
     let key = DecodingKey::from_jwk(key).map_err(|_| TokenError::Signature)?;
     let mut rules = Validation::new(Algorithm::RS256);
-    // All of it is judged below, each with its own reason.
+    // Whoever reads the claims judges them, each with its own reason.
     rules.required_spec_claims.clear();
     rules.validate_exp = false;
     rules.validate_aud = false;
-    let claims =
-        jsonwebtoken::decode::<Claims>(token, &key, &rules).map_err(|_| TokenError::Signature)?.claims;
-    judge(claims, expected)
+    Ok(jsonwebtoken::decode::<C>(token, &key, &rules).map_err(|_| TokenError::Signature)?.claims)
 }
 
 fn signs_rs256(key: &Jwk) -> bool {
