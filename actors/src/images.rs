@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use store::budgets::{Counted, Scope, Spend, budget_spend, budget_unspend};
 use store::image_orders::{
     Asker, ImageOrder, NewImageOrder, OrderState, image_order_attempt, image_order_end, image_order_insert,
-    image_order_locked, image_order_of_request, image_orders_given_up, images_forget,
+    image_order_locked, image_order_of_request, image_order_taken, image_orders_given_up, images_forget,
 };
 use store::ledger::{Currency, LedgerError, balances_within, post};
 use store::payments::Failure;
@@ -84,6 +84,11 @@ async fn hold(deps: &Deps, asked: &Asked, currency: Currency) -> Result<bool, Ac
         currency,
     };
     let mut tx = deps.store.begin().await?;
+    if image_order_taken(&mut tx, asked.account, &asked.request_key).await? {
+        // The same request on another connection was faster.
+        tx.rollback().await?;
+        return Ok(true);
+    }
     let spend = spend(&order, now);
     if let Counted::Exceeded { scope, limit, spent } = budget_spend(&mut tx, &spend).await? {
         let balances = balances_within(&mut tx, asked.account).await?;
@@ -100,11 +105,7 @@ async fn hold(deps: &Deps, asked: &Asked, currency: Currency) -> Result<bool, Ac
         Err(e) => return Err(refused(e)),
     };
     let hold = posted.ids().first().copied().ok_or(ActorError::Unavailable("ledger"))?;
-    if !image_order_insert(&mut tx, &order, hold, (now, now + RESERVED_FOR)).await? {
-        // The same request on another connection was faster.
-        tx.rollback().await?;
-        return Ok(true);
-    }
+    image_order_insert(&mut tx, &order, hold, (now, now + RESERVED_FOR)).await?;
     tx.commit().await?;
     kill_point!("image.reserved");
     Ok(true)

@@ -1,4 +1,5 @@
-//! Images, translation and moderation, with a provider that may go wrong.
+//! Images, translation and moderation, with a provider that may go wrong. It answers while
+//! the CLI is waited for, so the tests have more threads than one.
 
 mod provider;
 
@@ -79,7 +80,7 @@ async fn proof_of_new_money(lab: &Lab, who: &Wallet, body: &Value) -> Value {
 
 // Goal: an image is sold once for each payment, to whoever signs it. Method: the CLI pays; then a proof is shown twice,
 // and for another prompt; a stranger sees the offer unsigned.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_is_paid_for_once_and_given_again() {
     let (lab, provider) = lab_with_provider(&[]).await;
     let wallet = lab.funded_wallet().await;
@@ -119,7 +120,7 @@ async fn an_image_is_paid_for_once_and_given_again() {
 
 // I11. Goal: whatever the provider does, nothing is charged without an image, and what was paid pays for the next one.
 // Method: every fault once, with a payment; then once more out of the balance, healed.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_goes_wrong_costs_nobody_anything() {
     let (lab, provider) = lab_with_provider(&[]).await;
     let wallet = Wallet::random();
@@ -144,9 +145,9 @@ async fn a_provider_that_goes_wrong_costs_nobody_anything() {
     oracle(&lab).await;
 }
 
-// Goal: of many requests at once each name is charged once, and the balance is never overdrawn. Method: twenty times one
-// key; then twenty keys against a balance for two.
-#[tokio::test]
+// Goal: of many requests at once each name is charged once, and the balance is never overdrawn. Method: twenty times
+// one key; then twenty keys against a balance for two.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_balance_pays_for_as_many_images_as_it_covers() {
     let (lab, provider) = lab_with_provider(&[]).await;
     let wallet = Wallet::random();
@@ -181,7 +182,7 @@ async fn a_balance_pays_for_as_many_images_as_it_covers() {
 }
 
 // Goal: a service key's images are its account's affair: no challenge, budgets hold, and what fails is not counted.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_key_spends_its_accounts_balance_within_its_budget() {
     let (lab, provider) = lab_with_provider(&[]).await;
     let (owner, project) = lab.project().await;
@@ -214,7 +215,7 @@ async fn a_service_key_spends_its_accounts_balance_within_its_budget() {
 
 // B03. Goal: money that a reorganisation takes and brings back pays for its one image. Method: the block that holds
 // the payment is replaced after the image was given; our lane sends the payment again.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_whose_payment_left_the_chain_is_paid_when_it_is_back() {
     let (lab, provider) = lab_with_provider(&[]).await;
     let wallet = Wallet::random();
@@ -244,7 +245,7 @@ async fn an_image_whose_payment_left_the_chain_is_paid_when_it_is_back() {
 
 // Goal: texts are translated and judged for the project that asks, words are metered, and a provider that fails costs
 // none. Method: the CLI's words; every fault; the month's end of words.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn texts_are_translated_within_the_months_words_and_judged() {
     let (lab, provider) = lab_with_provider(&[]).await;
     let (owner, project) = lab.project().await;
@@ -316,7 +317,7 @@ fn keep(lab: &Lab, owner: &Wallet, project: &Value) {
 }
 
 // A server without a provider says so before it asks for money.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_provider_nothing_is_sold() {
     let lab = Lab::start().await;
     let (owner, project) = lab.project().await;

@@ -48,9 +48,7 @@ pub(super) async fn credit(
             let posted = post(tx.tx(), deps.entropy.uuid(), &all, now).await.map_err(refused)?;
             let hold = posted.ids().last().copied();
             let hold = hold.ok_or_else(|| internal(payment, "its hold has no id"))?;
-            if !image_order_insert(tx.tx(), &order, hold, (now, now + RESERVED_FOR)).await? {
-                return Err(internal(payment, "its order was made before"));
-            }
+            image_order_insert(tx.tx(), &order, hold, (now, now + RESERVED_FOR)).await?;
             json!({ "order": order.id })
         }
     };

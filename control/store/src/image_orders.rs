@@ -64,26 +64,52 @@ const COLUMNS: &str =
     "id, account_id, wallet, project_id, payment_id, request_key, request_hash, price_micros, currency,
     hold_id, state, attempt, attempt_until, image, failure_code, failure_message, created_at";
 
-/// Inserts an order whose hold was posted in this transaction. `until` is when it counts as given up, unless somebody
-/// tries to make it. False when the request has an order already: the transaction is to be rolled back.
+/// Whether a request has an order. Until the transaction ends nobody else learns it for the same request: of many at once
+/// one orders. It comes before the hold is placed, because an insert that meets a row under change waits for that
+/// change while it keeps the ledger's accounts locked.
 ///
 /// # Errors
-/// `Constraint` when the payment has an order.
+/// `Db` only.
+pub async fn image_order_taken(
+    tx: &mut Tx,
+    account: AccountId,
+    request_key: &str,
+) -> Result<bool, StoreError> {
+    const DURING: &str = "look for an image order";
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(format!("image order {account} {request_key}"))
+        .execute(tx.conn())
+        .await
+        .during(DURING)?;
+    let row =
+        sqlx::query("select exists (select from image_orders where account_id = $1 and request_key = $2)")
+            .bind(account.0)
+            .bind(request_key)
+            .fetch_one(tx.conn())
+            .await
+            .during(DURING)?;
+    row.try_get(0).during(DURING)
+}
+
+/// Inserts an order whose hold was posted in this transaction. `until` is when it counts as given up, unless somebody
+/// tries to make it.
+///
+/// # Errors
+/// `Constraint` when the request or its payment has an order.
 pub async fn image_order_insert(
     tx: &mut Tx,
     new: &NewImageOrder,
     hold: i64,
     (now, until): (DateTime<Utc>, DateTime<Utc>),
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let (wallet, project) = match new.asker {
         Asker::Wallet(wallet) => (Some(wallet.to_string()), None),
         Asker::Project(project) => (None, Some(project.0)),
     };
-    let done = sqlx::query(
+    sqlx::query(
         "insert into image_orders (id, account_id, wallet, project_id, payment_id, request_key, request_hash,
            price_micros, currency, hold_id, state, attempt_until, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', $11, $12, $12)
-         on conflict on constraint image_order_once do nothing",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', $11, $12, $12)",
     )
     .bind(new.id.0)
     .bind(new.account.0)
@@ -99,8 +125,8 @@ pub async fn image_order_insert(
     .bind(now)
     .execute(tx.conn())
     .await
-    .during("order an image")?;
-    Ok(done.rows_affected() == 1)
+    .during("order an image")
+    .map(drop)
 }
 
 /// # Errors

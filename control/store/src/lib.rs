@@ -5,9 +5,9 @@
 //! take [`Tx`].
 //!
 //! **Lock order**, for everybody: claims, then accounts, image orders, budgets, leases, payments, checkouts, projects,
-//! deploy rows, names, and last the ledger accounts in id order. A lease comes before its lifecycle steps. The advisory lock
-//! of a payer ([`payments::payer_record_locked`]) comes before all of them: only a transaction that has nothing
-//! else yet takes it.
+//! deploy rows, names, and last the ledger accounts in id order. A lease comes before its lifecycle steps. The advisory
+//! locks of a payer ([`payments::payer_record_locked`]) and of a request for an image come before all of them: only a
+//! transaction that has nothing else yet takes them.
 
 pub mod account_mail;
 pub mod accounts;

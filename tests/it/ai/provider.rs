@@ -80,9 +80,9 @@ impl Provider {
         Self { url, state }
     }
 
-    /// What `up` is told. Calls end after a second.
+    /// What `up` is told. Calls end after four seconds.
     pub fn args(&self) -> Vec<String> {
-        ["--ai-url", &self.url, "--ai-key", KEY, "--ai-timeout", "1"].map(str::to_owned).into()
+        ["--ai-url", &self.url, "--ai-key", KEY, "--ai-timeout", "4"].map(str::to_owned).into()
     }
 
     pub fn fault(&self, fault: Option<Fault>) {
@@ -113,7 +113,7 @@ impl State {
             Some(Fault::Locked) => (401, None, said("no such key")),
             Some(Fault::Refuses) => (400, None, said("not this text")),
             Some(Fault::Sleeps) => {
-                tokio::time::sleep(Duration::from_secs(3)).await;
+                tokio::time::sleep(Duration::from_secs(6)).await;
                 (200, None, good(&path, &body))
             }
             Some(Fault::HangsUp) => return,
