@@ -64,9 +64,9 @@ const COLUMNS: &str =
     "id, account_id, wallet, project_id, payment_id, request_key, request_hash, price_micros, currency,
     hold_id, state, attempt, attempt_until, image, failure_code, failure_message, created_at";
 
-/// Whether a request has an order. Until the transaction ends nobody else learns it for the same request: of many at once
-/// one orders. It comes before the hold is placed, because an insert that meets a row under change waits for that
-/// change while it keeps the ledger's accounts locked.
+/// Whether a request has an order. Until the transaction ends nobody else learns it for the same request: of many at
+/// once one orders. It is asked before the hold is placed, because an insert that meets a row under change waits for
+/// that change while it keeps the ledger's accounts locked.
 ///
 /// # Errors
 /// `Db` only.
