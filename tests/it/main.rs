@@ -4,6 +4,7 @@
 
 mod auth;
 mod billing;
+mod blobs;
 mod budgets;
 mod cards;
 mod content;

@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod billing;
+mod blobs;
 mod budgets;
 mod content;
 mod deploy;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(admin::routes())
         .merge(auth::routes())
         .merge(billing::routes())
+        .merge(blobs::routes())
         .merge(budgets::routes())
         .merge(content::routes())
         .merge(deploy::routes())

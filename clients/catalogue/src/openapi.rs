@@ -124,7 +124,7 @@ fn answer(fields: &[Field]) -> Value {
 
 fn schema(kind: Kind) -> Value {
     match kind {
-        Kind::Text => json!({ "type": "string" }),
+        Kind::Text | Kind::Segments => json!({ "type": "string" }),
         Kind::Integer => json!({ "type": "integer" }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Object => json!({ "type": "object" }),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use client::local::{Allowance, AllowanceFile, Projects, ProjectsFile};
+use client::local::{Allowance, AllowanceFile, Projects, ProjectsFile, UploadsFolder};
 use client::{Client, ClientError, LocalError, WalletKey};
 use serde_json::Value;
 use types::{Clock, Network, SystemClock, rfc3339};
@@ -18,6 +18,8 @@ pub struct Context {
     api_base: String,
     pub allowance: AllowanceFile,
     pub projects: ProjectsFile,
+    /// Uploads that were cut off.
+    pub uploads: UploadsFolder,
 }
 
 impl Context {
@@ -26,6 +28,7 @@ impl Context {
             api_base: settings.api_base,
             allowance: AllowanceFile::at(settings.allowance_path),
             projects: ProjectsFile::at(settings.projects_path),
+            uploads: UploadsFolder::at(settings.uploads_path),
         }
     }
 

@@ -13,6 +13,8 @@ pub struct Settings {
     pub api_base: String,
     pub allowance_path: PathBuf,
     pub projects_path: PathBuf,
+    /// The folder of notes about uploads that were cut off.
+    pub uploads_path: PathBuf,
 }
 
 impl Settings {
@@ -45,6 +47,7 @@ impl Settings {
             api_base,
             allowance_path: allowance_path.unwrap_or_else(|| config.join("allowance.json")),
             projects_path: config.join("projects.json"),
+            uploads_path: config.join("uploads"),
         })
     }
 }

@@ -6,6 +6,7 @@
 //! the wire is `api`'s business.
 
 pub mod billing;
+pub mod blob;
 pub mod books;
 pub mod budgets;
 pub mod caller;
@@ -30,6 +31,7 @@ pub mod status;
 pub mod subdomain;
 pub mod suspense;
 pub mod tiers;
+pub mod uploads;
 pub mod users;
 
 use std::sync::Arc;
@@ -69,6 +71,8 @@ pub struct PlaneConfig {
     pub siwx_path_bound: bool,
     /// How long a request waits for its payment or its deploy before it answers that it is pending.
     pub wait_secs_max: u64,
+    /// Larger blobs are uploaded in parts.
+    pub single_put_bytes_max: u64,
     pub admin_wallets: Vec<Wallet>,
     pub operator: Operator,
     /// Shown under `lab` in `GET /status`; absent in production.

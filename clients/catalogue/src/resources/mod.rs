@@ -14,6 +14,7 @@ mod projects;
 mod rest;
 mod secrets;
 mod service;
+mod storage;
 mod subdomains;
 mod tiers;
 
@@ -30,6 +31,7 @@ const PARTS: &[&[Operation]] = &[
     auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,
+    storage::OPERATIONS,
     deploy::OPERATIONS,
     secrets::OPERATIONS,
     subdomains::OPERATIONS,

@@ -4,6 +4,7 @@ mod admin;
 mod allowance;
 mod auth;
 mod billing;
+mod blob;
 mod deploy;
 mod expose;
 mod init;
@@ -43,6 +44,12 @@ pub enum Command {
     Sites(sites::Sites),
     /// Deploys and releases.
     Deploy(deploy::DeployArgs),
+    /// Blobs: named objects of a project.
+    #[command(subcommand)]
+    Blob(blob::Blob),
+    /// The addresses of blobs.
+    #[command(subcommand)]
+    Cdn(blob::Cdn),
     /// Secrets of a project's functions.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
@@ -78,6 +85,8 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Sites(sites) => sites::run(sites, context).await,
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Auth(auth) => auth::run(auth, context).await,
+        Command::Blob(blob) => blob::run(blob, context).await,
+        Command::Cdn(cdn) => blob::cdn(cdn, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,
