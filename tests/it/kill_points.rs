@@ -322,12 +322,13 @@ async fn blobs_and_their_garbage_survive_a_death_at_every_point() {
     for point in points("blob") {
         let since = std::time::Instant::now();
         victim.arm(&point).await;
-        let (customer, project, path) = (victim.customer.clone(), project.clone(), complete.clone());
-        let ending = tokio::spawn(async move { customer.post(&project, &path, &json!({})).await });
+        let (customer, owner, path) = (victim.customer.clone(), project.clone(), complete.clone());
+        let ending = tokio::spawn(async move { customer.post(&owner, &path, &json!({})).await });
         victim = victim.die_and_restart(&point).await;
         let _ = ending.await.unwrap();
         let customer = &victim.customer;
-        let done = eventually(&point, GOOD_SECS_MAX, || customer.post(&project, &complete, &json!({}))).await;
+        let nothing = json!({});
+        let done = eventually(&point, GOOD_SECS_MAX, || customer.post(&project, &complete, &nothing)).await;
         assert_eq!((done.status, &done.body["size_bytes"]), (200, &json!(bytes.len())), "{point}");
         report(&point, since);
     }

@@ -85,7 +85,11 @@ fn request_body(operation: &Operation) -> Value {
 fn responses(operation: &Operation) -> Value {
     let mut success = json!({ "description": "Done." });
     if let Some(media) = operation.response.types().first() {
-        success["content"] = json!({ *media: { "schema": answer(operation.answer) } });
+        let schema = match operation.response {
+            Media::Bytes => json!({ "type": "string", "format": "binary" }),
+            _ => answer(operation.answer),
+        };
+        success["content"] = json!({ *media: { "schema": schema } });
     }
     let refusal = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
     let mut out = json!({

@@ -180,7 +180,10 @@ impl Plane {
     async fn upload_join(&self, upload: &Upload, sent: &[SentPart]) -> Result<(), Problem> {
         let Some(multipart) = &upload.multipart else { return Ok(()) };
         let blobs = &*self.deps().blobs;
-        if blobs.head(&upload.staging_key).await.map_err(storage_problem)?.is_some() {
+        // One at a time: not every store can join the same parts twice at once.
+        let mut tx = self.deps().store.begin().await.map_err(store_problem)?;
+        let open = content::upload_lock(&mut tx, upload.id).await.map_err(store_problem)?;
+        if !open || blobs.head(&upload.staging_key).await.map_err(storage_problem)?.is_some() {
             return Ok(());
         }
         let joined = self.parts_join(upload, multipart, sent).await;

@@ -286,6 +286,19 @@ pub async fn uploads_expired(
     rows.iter().map(upload).collect()
 }
 
+/// Keeps everybody else from ending an upload until the transaction ends. False when it has ended.
+///
+/// # Errors
+/// `Db` only.
+pub async fn upload_lock(tx: &mut Tx, id: UploadId) -> Result<bool, StoreError> {
+    let open = sqlx::query("select 1 from uploads where id = $1 and state = 'open' for update")
+        .bind(id.0)
+        .fetch_optional(tx.conn())
+        .await
+        .during("lock an upload")?;
+    Ok(open.is_some())
+}
+
 /// Gives an open upload up. False when it had ended before, one way or the other.
 ///
 /// # Errors

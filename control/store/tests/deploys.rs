@@ -495,7 +495,7 @@ async fn erasing_a_project_leaves_orphans_that_the_sweep_drops() {
     let open = world.upload(sha(2), 10).await;
     let (_, release) = world.staged(None, 3, json!({ "set": ["shop"] })).await;
     world.activate(release).await.unwrap();
-    let later = now() + TimeDelta::days(2);
+    let later = now() + TimeDelta::hours(47);
     // Announced uploads are looked at once they are over, and what is held stays.
     let settle = async |sha256: &Sha256Hex| {
         let mut tx = store.begin().await.unwrap();
@@ -526,6 +526,12 @@ async fn erasing_a_project_leaves_orphans_that_the_sweep_drops() {
     assert_eq!(content_due_list(store, later, 10).await.unwrap(), [sha(1)]);
     assert!(settle(&sha(1)).await);
     assert!(!settle(&sha(1)).await, "it is off the list");
+    let rows: i64 = sqlx::query_scalar("select count(*) from content_objects where sha256 = $1")
+        .bind(sha(1).as_str())
+        .fetch_one(&world.db.raw)
+        .await
+        .unwrap();
+    assert_eq!(rows, 0, "two sweeps leave nothing behind");
     let used: i64 =
         sqlx::query_scalar("select bytes from content_usage").fetch_one(&world.db.raw).await.unwrap();
     assert_eq!(used, 0);

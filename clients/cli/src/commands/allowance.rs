@@ -129,6 +129,7 @@ mod tests {
             api_base: "http://127.0.0.1:9".to_owned(),
             allowance_path: home.join("allowance.json"),
             projects_path: home.join("projects.json"),
+            uploads_path: home.join("uploads"),
         });
         (Scratch(home), context)
     }

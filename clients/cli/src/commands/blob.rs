@@ -105,7 +105,7 @@ pub async fn run(command: Blob, context: &Context) -> Outcome {
     let client = context.public()?;
     let key_of = |project: Option<String>| {
         let (projects, id) = context.project(project.as_deref())?;
-        Ok::<_, client::LocalError>(projects.keys(&id)?.anon_key)
+        Ok::<_, client::LocalError>(projects.keys(&id)?.anon_key.to_owned())
     };
     match command {
         Blob::Put { file, key, content_type, private, immutable, no_resume, project } => {
@@ -153,5 +153,5 @@ pub async fn cdn(command: Cdn, context: &Context) -> Outcome {
     let Cdn::WaitFresh { url, sha256, timeout, project } = command;
     let (projects, id) = context.project(project.as_deref())?;
     let anon_key = projects.keys(&id)?.anon_key;
-    context.public()?.blob_wait_fresh(&anon_key, &url, &sha256, Duration::from_secs(timeout)).await
+    context.public()?.blob_wait_fresh(anon_key, &url, &sha256, Duration::from_secs(timeout)).await
 }

@@ -3,6 +3,7 @@
 //! Lock order: a content object's row comes before projects, uploads, the account's usage and blobs.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::Row;
 use types::Sha256Hex;
 
 use crate::{During, Store, StoreError, Tx};
@@ -26,7 +27,7 @@ pub async fn content_due_put(
     due_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into content_due (sha256, due_at) select distinct sha256, $2 from unnest($1::text[]) as c (sha256)
+        "insert into content_due (sha256, due_at) select distinct sha256, $2::timestamptz from unnest($1::text[]) as c (sha256)
          order by sha256
          on conflict (sha256) do update set due_at = greatest(content_due.due_at, excluded.due_at)",
     )
@@ -68,14 +69,15 @@ pub async fn content_due_take(
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     // A row that is not there is made, and never seen by anybody: its place in the index makes others wait.
-    sqlx::query(
+    let made: bool = sqlx::query(
         "insert into content_objects as o (sha256, size_bytes, stored_at) values ($1, 0, $2)
-         on conflict (sha256) do update set stored_at = o.stored_at",
+         on conflict (sha256) do update set stored_at = o.stored_at returning (xmax = 0)",
     )
     .bind(sha256.as_str())
     .bind(now)
-    .execute(tx.conn())
+    .fetch_one(tx.conn())
     .await
+    .and_then(|row| row.try_get(0))
     .during("lock content that is due")?;
     // After the lock: somebody may have given it up anew, which counts from then.
     let due = sqlx::query("delete from content_due where sha256 = $1 and due_at <= $2")
@@ -85,6 +87,14 @@ pub async fn content_due_take(
         .await
         .during("take content off the list")?;
     if due.rows_affected() == 0 {
+        if made {
+            // Another sweep was here before: nothing may stay of the row that was only made to wait.
+            sqlx::query("delete from content_objects where sha256 = $1")
+                .bind(sha256.as_str())
+                .execute(tx.conn())
+                .await
+                .during("drop a row that nobody saw")?;
+        }
         return Ok(false);
     }
     let done = sqlx::query(
