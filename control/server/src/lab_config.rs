@@ -225,8 +225,7 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
         "cells": [{ "name": cell.name, "url": cell.url.expose_secret() }],
         "s3": {
             "endpoint": config.s3.endpoint,
-            "region": config.s3.region,
-            "bucket": config.s3.bucket,
+            "region": config.s3.region, "bucket": config.s3.bucket,
             "access_key": config.s3.access_key.expose_secret(),
             "secret_key": config.s3.secret_key.expose_secret(),
             "single_put_bytes_max": config.s3.single_put_bytes_max,

@@ -103,8 +103,8 @@ async fn wrong_and_aborted(lab: &Lab, project: &Value) {
     assert_eq!(get(lab, project, &path).await.body["status"], "expired");
 }
 
-// I01. Goal: the limit holds at the end of uploads, and what is announced is judged at their start. Method: many ends at
-// once with room for one; claims of any size.
+// I01. Goal: the limit holds at the end of uploads, and what is announced is judged at their start. Method: many
+// ends at once with room for one; claims of any size.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_quota_holds_at_the_end_of_parallel_uploads() {
     let lab = Lab::start().await;
@@ -235,9 +235,10 @@ async fn keys_cannot_leave_their_project_or_be_read_twice() {
     }
 }
 
-// I04. Goal: what somebody uploaded never runs as a page of the site, or of the host that all projects share. Method: every
-// kind of document under a type that is true, and under one that lies.
-// I05. Goal: caches keep what stays true. Method: what they do not look at; a 404 that becomes a blob; an overwrite.
+// I04. Goal: what somebody uploaded never runs as a page of the site, or of the host that all projects share.
+// Method: every kind of document under a type that is true, and under one that lies.
+// I05. Goal: caches keep what stays true. Method: what they do not look at; a 404 that becomes a blob; an
+// overwrite.
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_do_not_run_in_anybodys_name_and_caches_stay_true() {
     let lab = Lab::start().await;

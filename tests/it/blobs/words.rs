@@ -2,8 +2,8 @@
 
 use super::*;
 
-// Goal: a large file goes up whole, one that was cut off is gone on with, and both come back. Method: the words; the cut is
-// a note and two parts, as a run that died leaves them.
+// Goal: a large file goes up whole, one that was cut off is gone on with, and both come back. Method: the words;
+// the cut is a note and two parts, as a run that died leaves them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_goes_up_in_parts_resumes_and_comes_down_by_words() {
     let lab = in_parts().await;

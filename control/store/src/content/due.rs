@@ -27,7 +27,8 @@ pub async fn content_due_put(
     due_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into content_due (sha256, due_at) select distinct sha256, $2::timestamptz from unnest($1::text[]) as c (sha256)
+        "insert into content_due (sha256, due_at)
+         select distinct sha256, $2::timestamptz from unnest($1::text[]) as c (sha256)
          order by sha256
          on conflict (sha256) do update set due_at = greatest(content_due.due_at, excluded.due_at)",
     )
