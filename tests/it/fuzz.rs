@@ -93,7 +93,7 @@ impl Fuzzer {
             return self.value(0);
         }
         match kind {
-            Kind::Text | Kind::Time => json!(self.text()),
+            Kind::Text | Kind::Segments | Kind::Time => json!(self.text()),
             Kind::Integer => json!(self.rng.random_range(-3..1_000_i64)),
             Kind::Boolean => json!(self.rng.random::<bool>()),
             Kind::OneOf(words) => json!(self.pick(words)),

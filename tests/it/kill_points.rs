@@ -19,7 +19,8 @@ use crate::facilitator::{ask, offer_to};
 const DEATH_SECS_MAX: u64 = 30;
 const GOOD_SECS_MAX: u64 = 40;
 /// The cases of `card` are in `cards`.
-const FLOWS: [&str; 8] = ["payment", "facilitate", "provision", "erase", "deploy", "card", "image", "notice"];
+const FLOWS: [&str; 10] =
+    ["payment", "facilitate", "provision", "erase", "deploy", "card", "image", "notice", "garbage", "blob"];
 
 /// A lab that can be made to die at a point.
 struct Victim {
@@ -365,6 +366,61 @@ async fn a_deploy_survives_a_death_at_every_point() {
             customer.query(&project, format!("select count(*)::int as n from {table}"))
         });
         assert_eq!(rows.await, json!([{ "n": 1 }]), "{point}: the migration ran once");
+        report(&point, since);
+    }
+    oracle(&victim.lab).await;
+}
+
+// E08. Goal: an upload that is cut off at its end ends later, once; bytes that were given up go once their day is over,
+// and may come back. Method: die where parts are joined and where garbage is cleared away; ask again.
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_and_their_garbage_survive_a_death_at_every_point() {
+    let file = fresh_folder().with_extension("kill");
+    let mut args = args(&file);
+    args.extend(["--single-put-bytes-max", "1048576"].map(str::to_owned));
+    let lab = Lab::start_with(LabOptions { args, ..LabOptions::default() }).await;
+    let mut victim = Victim { customer: Customer::new(&lab.api), lab, file };
+    let wallet = subscribed(&victim).await;
+    let project = victim.customer.provision(&wallet, "blobs", "blobs").await.unwrap();
+    let bytes = vec![7; 2 << 20];
+    let begun = crate::blobs::begin(&victim.lab, &project, "big", bytes.len(), json!({})).await.body;
+    assert!(crate::blobs::put_part(&victim.lab, &begun["parts"][0], &bytes).await.status < 300);
+    let complete = format!("/storage/v1/uploads/{}/complete", begun["upload_id"].as_str().unwrap());
+    for point in points("blob") {
+        let since = std::time::Instant::now();
+        victim.arm(&point).await;
+        let (customer, owner, path) = (victim.customer.clone(), project.clone(), complete.clone());
+        let ending = tokio::spawn(async move { customer.post(&owner, &path, &json!({})).await });
+        victim = victim.die_and_restart(&point).await;
+        let _ = ending.await.unwrap();
+        let customer = &victim.customer;
+        let nothing = json!({});
+        let done = eventually(&point, GOOD_SECS_MAX, || customer.post(&project, &complete, &nothing)).await;
+        assert_eq!((done.status, &done.body["size_bytes"]), (200, &json!(bytes.len())), "{point}");
+        report(&point, since);
+    }
+    for (n, point) in (1_u8..).zip(points("garbage")) {
+        let since = std::time::Instant::now();
+        let own = vec![n; 100];
+        crate::blobs::upload(&victim.lab, &project, "small", &own, json!({})).await;
+        assert_eq!(crate::blobs::delete(&victim.lab, &project, "small").await.status, 200, "{point}");
+        victim.arm(&point).await;
+        let tomorrow = victim.lab.http.post(victim.lab.url("/lab/clock"));
+        let _ = tomorrow.json(&json!({ "advance_secs": 90_000 })).send().await;
+        victim = victim.die_and_restart(&point).await;
+        let database = victim.database().await;
+        let rows = "select count(*) from content_objects o where o.sha256 = $1";
+        let sha256 = crate::deploys::sha256(&own);
+        eventually(&point, GOOD_SECS_MAX, || async {
+            (count(&database, rows, &sha256).await == 0).then_some(())
+        })
+        .await;
+        let again = crate::blobs::upload(&victim.lab, &project, "again", &own, json!({})).await;
+        assert_eq!(
+            crate::blobs::get(&victim.lab, &project, "/storage/v1/blob/again").await.status,
+            200,
+            "{again}"
+        );
         report(&point, since);
     }
     oracle(&victim.lab).await;

@@ -5,6 +5,7 @@
 mod ai;
 mod auth;
 mod billing;
+mod blobs;
 mod budgets;
 mod cards;
 mod ci;

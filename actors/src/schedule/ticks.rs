@@ -19,7 +19,6 @@ type Work = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ActorError>> 
 pub(super) const SECOND: &str = "* * * * * *";
 const FIVE_SECONDS: &str = "*/5 * * * * *";
 const MINUTE: &str = "0 * * * * *";
-const HOUR: &str = "0 0 * * * *";
 
 /// One loop.
 pub(super) struct Tick {
@@ -112,7 +111,7 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("expiry", MINUTE, deps, expire),
         Tick::new("claims", MINUTE, deps, claims),
         Tick::new("uploads", MINUTE, deps, uploads),
-        Tick::new("orphans", HOUR, deps, orphans),
+        Tick::new("garbage", FIVE_SECONDS, deps, garbage),
     ]);
     if deps.movable.is_some() {
         ticks.push(Tick::new("lab clock", SECOND, deps, lab_clock));
@@ -214,8 +213,8 @@ async fn uploads(deps: Arc<Deps>) -> Result<(), ActorError> {
     deploy::uploads_sweep(&deps).await.map(drop)
 }
 
-async fn orphans(deps: Arc<Deps>) -> Result<(), ActorError> {
-    deploy::orphans_sweep(&deps).await.map(drop)
+async fn garbage(deps: Arc<Deps>) -> Result<(), ActorError> {
+    deploy::garbage_sweep(&deps).await.map(drop)
 }
 
 #[cfg(test)]

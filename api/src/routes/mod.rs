@@ -4,6 +4,7 @@ mod admin;
 mod ai;
 mod auth;
 mod billing;
+mod blobs;
 mod budgets;
 mod ci;
 mod content;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(ai::routes())
         .merge(auth::routes())
         .merge(billing::routes())
+        .merge(blobs::routes())
         .merge(budgets::routes())
         .merge(ci::routes())
         .merge(content::routes())

@@ -20,22 +20,28 @@ pub async fn serve(plane: &Plane, request: Request) -> Response {
             method: request.method().as_str(),
             path: uri.path(),
             query: uri.query(),
-            conditions: Conditions {
-                if_none_match: text(headers, "if-none-match"),
-                if_match: text(headers, "if-match"),
-                range: text(headers, "range"),
-                if_range: text(headers, "if-range"),
-            },
+            conditions: conditions(headers),
+            service_worker: headers.contains_key("service-worker"),
         })
         .await;
     response(answer)
+}
+
+/// The conditions and ranges of a request.
+pub(super) fn conditions(headers: &HeaderMap) -> Conditions<'_> {
+    Conditions {
+        if_none_match: text(headers, "if-none-match"),
+        if_match: text(headers, "if-match"),
+        range: text(headers, "range"),
+        if_range: text(headers, "if-range"),
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn response(answer: SiteAnswer) -> Response {
+pub(super) fn response(answer: SiteAnswer) -> Response {
     let body = match answer.body {
         SiteBody::Whole(bytes) => HttpBody::from(bytes),
         SiteBody::Stream(stream) => HttpBody::from_stream(stream),

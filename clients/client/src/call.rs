@@ -1,6 +1,6 @@
 //! One call of a catalogue operation, before it is sent.
 
-use catalogue::{Auth, Media, Method, Operation, Place};
+use catalogue::{Auth, Kind, Media, Method, Operation, Place};
 use serde_json::{Value, json};
 
 use crate::LocalError;
@@ -158,7 +158,11 @@ impl Call<'_> {
             let value = self.path.iter().find(|(name, _)| *name == param.name);
             let value = value.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty());
             let value = value.ok_or_else(|| format!("{} is missing", param.name))?;
-            target = target.replace(&format!("{{{}}}", param.name), &encode(value));
+            let encoded = match param.kind {
+                Kind::Segments => value.split('/').map(encode).collect::<Vec<_>>().join("/"),
+                _ => encode(value),
+            };
+            target = target.replace(&format!("{{{}}}", param.name), &encoded);
         }
         for (index, (name, value)) in self.query.iter().enumerate() {
             if !operation.params_in(Place::Query).any(|param| param.name == *name) {

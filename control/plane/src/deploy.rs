@@ -12,6 +12,7 @@ mod warn;
 
 pub use operation::{CommitStatus, Committed};
 pub use plan::{MigrationPlan, MissingContent, PlanRequest, Planned};
+pub(crate) use spec::is_content_type;
 pub use warn::Warning;
 
 pub use actors::deploy::{

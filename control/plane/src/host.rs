@@ -26,6 +26,8 @@ pub struct SiteRequest<'a> {
     pub path: &'a str,
     pub query: Option<&'a str>,
     pub conditions: Conditions<'a>,
+    /// The browser wants to install what it gets as a service worker.
+    pub service_worker: bool,
 }
 
 /// What a site answers.
@@ -74,6 +76,10 @@ impl Plane {
         let (store, cache) = (&self.deps().store, self.sites());
         let target = cache.target(store, &host).await.map_err(|_| page(503, "Try again in a moment"))?;
         let path = sites::path::decode(request.path).map_err(|_| page(400, "Bad path"))?;
+        if let Some(blob) = path.strip_prefix("/_blob/").filter(|blob| !blob.is_empty()) {
+            let target = target.ok_or_else(|| page(404, "Not found"))?;
+            return self.blob_show(target.project, blob, request).await;
+        }
         let release =
             target.and_then(|target| target.release).ok_or_else(|| page(404, "There is no site here"))?;
         let release = cache.release(store, release).await.map_err(|e| {
@@ -102,7 +108,7 @@ impl Plane {
 
     /// The bytes that `head` announces: small files from memory, larger ones as they come from the object
     /// store.
-    async fn site_body(
+    pub(crate) async fn site_body(
         &self,
         head: Head,
         file: &FileRef,
@@ -191,7 +197,7 @@ fn add_slash(request: &SiteRequest<'_>) -> SiteAnswer {
 }
 
 /// A page of our own. HTML rather than JSON, because people see it.
-fn page(status: u16, text: &str) -> SiteAnswer {
+pub(crate) fn page(status: u16, text: &str) -> SiteAnswer {
     let body = format!("<!doctype html><meta charset=\"utf-8\"><title>{text}</title><h1>{text}</h1>\n");
     let mut headers = vec![
         ("content-type", HTML.to_owned()),
@@ -222,6 +228,7 @@ mod tests {
             path: "/caf%C3%A9",
             query: Some("a=1&b=%2F"),
             conditions: Conditions::default(),
+            service_worker: false,
         };
         let answer = add_slash(&request);
         assert_eq!(answer.status, 301);

@@ -7,6 +7,7 @@
 
 pub mod ai;
 pub mod billing;
+pub mod blob;
 pub mod books;
 pub mod budgets;
 pub mod caller;
@@ -33,6 +34,7 @@ pub mod status;
 pub mod subdomain;
 pub mod suspense;
 pub mod tiers;
+pub mod uploads;
 pub mod users;
 
 use std::sync::Arc;
@@ -72,6 +74,8 @@ pub struct PlaneConfig {
     pub siwx_path_bound: bool,
     /// How long a request waits for its payment or its deploy before it answers that it is pending.
     pub wait_secs_max: u64,
+    /// Larger blobs are uploaded in parts.
+    pub single_put_bytes_max: u64,
     pub admin_wallets: Vec<Wallet>,
     pub operator: Operator,
     /// Whose workflows may deploy.

@@ -89,6 +89,9 @@ pub struct UpArgs {
     /// One more wallet that may use the operators' routes.
     #[arg(long = "admin-wallet", value_name = "ADDRESS")]
     pub admin_wallets: Vec<types::Wallet>,
+    /// Blobs larger than this are uploaded in parts of 16 MiB; 5 GiB unless given.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=5_368_709_120))]
+    pub single_put_bytes_max: Option<u64>,
     #[command(flatten)]
     pub chain: ChainArgs,
     #[command(flatten)]

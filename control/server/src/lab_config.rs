@@ -32,6 +32,8 @@ pub struct Choices<'a> {
     pub port: u16,
     pub siwx_domains: Vec<String>,
     pub admin_wallets: Vec<types::Wallet>,
+    /// Larger blobs come in parts; as with S3 unless chosen.
+    pub single_put_bytes_max: Option<u64>,
     pub chain: ChainChoices,
     /// Where cards are paid; none in a lab without cards.
     pub stripe: Option<StripeConfig>,
@@ -101,6 +103,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             bucket: lab.s3_bucket.clone(),
             access_key: lab.s3_access_key.clone().into(),
             secret_key: lab.s3_secret_key.clone().into(),
+            single_put_bytes_max: choices.single_put_bytes_max.unwrap_or(defaults::SINGLE_PUT_BYTES_MAX),
         },
         keystore: Some(keystore),
         chains: vec![ChainConfig {
@@ -229,10 +232,10 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
         "cells": [{ "name": cell.name, "url": cell.url.expose_secret() }],
         "s3": {
             "endpoint": config.s3.endpoint,
-            "region": config.s3.region,
-            "bucket": config.s3.bucket,
+            "region": config.s3.region, "bucket": config.s3.bucket,
             "access_key": config.s3.access_key.expose_secret(),
             "secret_key": config.s3.secret_key.expose_secret(),
+            "single_put_bytes_max": config.s3.single_put_bytes_max,
         },
         "keystore": { "path": absolute(&keystore.path)?, "key_file": absolute(&keystore.key_file)? },
         "chains": [{
@@ -328,6 +331,7 @@ mod tests {
             port: 4020,
             siwx_domains: vec!["localhost".into()],
             admin_wallets: Vec::new(),
+            single_put_bytes_max: None,
             chain: ChainChoices { retained_blocks: Some(7), ..ChainChoices::default() },
             stripe: Some(stripe_choice("http://127.0.0.1:9", "whsec_lab")),
             google: Some(GoogleConfig {

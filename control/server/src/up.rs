@@ -189,6 +189,7 @@ fn configure(
         port: api.port(),
         siwx_domains: domains,
         admin_wallets: arguments.admin_wallets.clone(),
+        single_put_bytes_max: arguments.single_put_bytes_max,
         chain: lab_config::ChainChoices {
             rpc_urls: arguments.chain.chain_rpc.clone(),
             payees: arguments.chain.retired_payees.clone(),

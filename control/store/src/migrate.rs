@@ -40,6 +40,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     71 "0071_account_mail",
     72 "0072_event_subjects",
     80 "0080_deploy_parts",
+    95 "0095_blobs",
     110 "0110_ci",
     120 "0120_ai",
 ];

@@ -119,6 +119,10 @@ codes! {
     UploadNotFound, "UPLOAD_NOT_FOUND", 404, "not_found", false, "edit_request", "Start a new upload.";
     UploadIncomplete, "UPLOAD_INCOMPLETE", 409, "validation", true, "retry", "Upload the bytes to the presigned URL, then complete again.";
     UploadExpired, "UPLOAD_EXPIRED", 409, "validation", false, "edit_request", "Start a new upload.";
+    InvalidStorageKey, "INVALID_STORAGE_KEY", 400, "validation", false, "edit_request", "Use a relative path of at most 1024 bytes without empty or dot segments.";
+    BlobNotFound, "BLOB_NOT_FOUND", 404, "not_found", false, "edit_request", "List the project's blobs.";
+    BlobAddressTaken, "BLOB_ADDRESS_TAKEN", 409, "validation", false, "edit_request", "Use another key, or upload it as mutable.";
+    SignedUrlExpired, "SIGNED_URL_EXPIRED", 403, "auth", false, "edit_request", "Ask the blob's owner for a new address.";
     Sha256Mismatch, "SHA256_MISMATCH", 422, "validation", false, "edit_request", "The bytes do not have the announced SHA-256. Upload the right bytes.";
     SizeMismatch, "SIZE_MISMATCH", 422, "validation", false, "edit_request", "The bytes do not have the announced size. Upload the right bytes.";
     InvalidSpec, "INVALID_SPEC", 400, "deploy", false, "edit_request", "Correct the named field of the release spec.";

@@ -86,6 +86,10 @@ pub const KILL_POINTS: &[&str] = &[
     "notice.written",
     "notice.committed",
     "notice.kept",
+    "garbage.dropped",
+    "garbage.deleted",
+    "garbage.committed",
+    "blob.joined",
 ];
 
 /// What an armed kill point does.

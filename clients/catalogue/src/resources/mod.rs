@@ -17,6 +17,7 @@ mod projects;
 mod rest;
 mod secrets;
 mod service;
+mod storage;
 mod subdomains;
 mod tiers;
 
@@ -34,6 +35,7 @@ const PARTS: &[&[Operation]] = &[
     auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,
+    storage::OPERATIONS,
     deploy::OPERATIONS,
     secrets::OPERATIONS,
     ai::OPERATIONS,

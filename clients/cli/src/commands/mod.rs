@@ -5,6 +5,7 @@ mod ai;
 mod allowance;
 mod auth;
 mod billing;
+mod blob;
 mod ci;
 mod deploy;
 mod expose;
@@ -47,6 +48,12 @@ pub enum Command {
     Sites(sites::Sites),
     /// Deploys and releases.
     Deploy(deploy::DeployArgs),
+    /// Blobs: named objects of a project.
+    #[command(subcommand)]
+    Blob(blob::Blob),
+    /// The addresses of blobs.
+    #[command(subcommand)]
+    Cdn(blob::Cdn),
     /// Secrets of a project's functions.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
@@ -91,6 +98,8 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Sites(sites) => sites::run(sites, context).await,
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Auth(auth) => auth::run(auth, context).await,
+        Command::Blob(blob) => blob::run(blob, context).await,
+        Command::Cdn(cdn) => blob::cdn(cdn, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
         Command::Ai(ai) => ai::run(ai, context).await,
         Command::Image(image) => image::run(image, context).await,

@@ -10,6 +10,7 @@ use super::compare::Ground;
 use super::spec::{invalid, normalise, project};
 use super::warn::Warning;
 use crate::Plane;
+use crate::blob::AssetRef;
 use crate::caller::Caller;
 use crate::ci::{CiSession, for_workflow, scope};
 use crate::content::storage_problem;
@@ -67,6 +68,10 @@ pub struct Planned {
     pub secrets_removed: Vec<String>,
     pub names_added: Vec<String>,
     pub names_removed: Vec<String>,
+    /// The blobs that the spec puts, as they will be.
+    pub assets: Vec<AssetRef>,
+    /// How many of its puts and deletions of blobs change something.
+    pub assets_changed: usize,
 }
 
 /// Who plans what.
