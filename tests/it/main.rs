@@ -12,6 +12,7 @@ mod deploys;
 mod expose;
 mod facilitator;
 mod finance;
+mod functions;
 mod fuzz;
 mod history;
 mod hosting;

@@ -11,6 +11,7 @@ mod expose;
 mod facilitator;
 mod faucet;
 mod finance;
+pub(crate) mod functions;
 mod lab;
 mod payments;
 mod projects;
@@ -39,6 +40,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(facilitator::routes())
         .merge(faucet::routes())
         .merge(finance::routes())
+        .merge(functions::routes())
         .merge(lab::routes())
         .merge(payments::routes())
         .merge(projects::routes())

@@ -14,6 +14,7 @@ pub mod deploy;
 pub mod expose;
 pub mod faucet;
 pub mod finance;
+pub mod functions;
 pub mod host;
 pub mod keys;
 pub mod lab;

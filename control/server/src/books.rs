@@ -117,6 +117,7 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         chain: lab_config::ChainChoices::default(),
         stripe: None,
         google: None,
+        functions: None,
     };
     lab_config::make(choices, endpoints)
 }

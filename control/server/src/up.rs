@@ -11,7 +11,7 @@ use stripe_fake::{FakeConfig, StripeFake};
 use types::{Entropy, OsEntropy};
 
 use crate::cli::{CardArgs, GoogleArgs, UpArgs};
-use crate::config::{Config, GoogleConfig, Listen, StripeConfig, is_issuer};
+use crate::config::{Config, FunctionsConfig, GoogleConfig, Listen, StripeConfig, defaults, is_issuer};
 use crate::drain::StopSignals;
 use crate::lab_config::{self, Choices};
 use crate::node::{Bound, Names, Node};
@@ -126,6 +126,23 @@ async fn cards(
     Ok((Some(lab_config::stripe_choice(&fake.url(), &secret)), Some(fake)))
 }
 
+/// What runs functions, when `cargo xtask tools` brought it.
+fn functions(arguments: &UpArgs, data: &Path) -> Option<FunctionsConfig> {
+    let tools = lab::function_tools(arguments.tools.as_deref());
+    if tools.is_none() {
+        progress("no Node and esbuild among the tools: functions are stored and not run");
+    }
+    let lab::FunctionTools { node, esbuild } = tools?;
+    Some(FunctionsConfig {
+        node,
+        esbuild,
+        folder: data.join("functions"),
+        isolation: functions::Isolation::Namespaces,
+        workers_max: defaults::WORKERS_MAX,
+        optional: true,
+    })
+}
+
 /// The client for sign-ins with Google, if there is one.
 fn google(arguments: &GoogleArgs) -> anyhow::Result<Option<GoogleConfig>> {
     let (Some(id), Some(secret)) = (&arguments.google_client_id, &arguments.google_client_secret) else {
@@ -176,6 +193,7 @@ fn configure(
         },
         stripe,
         google: google(&arguments.google)?,
+        functions: functions(arguments, data),
     };
     lab_config::make(choices, lab)
 }

@@ -21,6 +21,7 @@ pub mod content;
 pub mod deploys;
 mod error;
 pub mod function_secrets;
+pub mod functions;
 pub mod lab_clock;
 pub mod ledger;
 pub mod lifecycle;

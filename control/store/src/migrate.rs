@@ -40,6 +40,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     71 "0071_account_mail",
     72 "0072_event_subjects",
     80 "0080_deploy_parts",
+    100 "0100_functions",
+    101 "0101_function_schedules",
 ];
 
 impl Store {

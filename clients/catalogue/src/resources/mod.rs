@@ -9,6 +9,7 @@ mod content;
 mod deploy;
 mod expose;
 mod facilitator;
+mod functions;
 mod lab;
 mod projects;
 mod rest;
@@ -32,6 +33,7 @@ const PARTS: &[&[Operation]] = &[
     content::OPERATIONS,
     deploy::OPERATIONS,
     secrets::OPERATIONS,
+    functions::OPERATIONS,
     subdomains::OPERATIONS,
     service::OPERATIONS,
     admin::OPERATIONS,

@@ -6,6 +6,7 @@ mod auth;
 mod billing;
 mod deploy;
 mod expose;
+mod functions;
 mod init;
 mod lab;
 mod projects;
@@ -43,6 +44,9 @@ pub enum Command {
     Sites(sites::Sites),
     /// Deploys and releases.
     Deploy(deploy::DeployArgs),
+    /// Functions: deployed, called, looked at.
+    #[command(subcommand)]
+    Functions(functions::Functions),
     /// Secrets of a project's functions.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
@@ -78,6 +82,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Sites(sites) => sites::run(sites, context).await,
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Auth(auth) => auth::run(auth, context).await,
+        Command::Functions(functions) => functions::run(functions, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,

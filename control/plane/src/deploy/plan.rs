@@ -91,7 +91,7 @@ impl Plane {
         let mut planned = self.compare(&spec, &ground).await?;
         if !request.dry_run {
             let key = request.idempotency_key.or_else(|| caller.idempotency_key.clone());
-            planned.ids = Some(self.plan_remember(&spec, &planned, &ground, key, wallet).await?);
+            planned.ids = Some(self.plan_remember(&spec, &planned, &ground, key, wallet.to_string()).await?);
         }
         Ok(planned)
     }
@@ -138,13 +138,32 @@ impl Plane {
             .map_err(|e| invalid("manifest_ref", &format!("the uploaded spec is not JSON: {e}")))
     }
 
+    /// Puts a spec live that was made here, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Plane::deploy_plan`] and [`Plane::deploy_commit`]; what the operation failed with.
+    pub(crate) async fn spec_deploy(
+        &self,
+        spec: &Spec,
+        created_by: String,
+        trace: types::TraceId,
+    ) -> Result<(), Problem> {
+        let ground = self.ground(spec).await?;
+        let planned = self.compare(spec, &ground).await?;
+        if planned.is_noop {
+            return Ok(());
+        }
+        let (plan, _) = self.plan_remember(spec, &planned, &ground, None, created_by).await?;
+        self.plan_carry_out(plan, trace).await
+    }
+
     async fn plan_remember(
         &self,
         spec: &Spec,
         planned: &Planned,
         ground: &Ground,
         idempotency_key: Option<String>,
-        wallet: Wallet,
+        created_by: String,
     ) -> Result<(PlanId, OperationId), Problem> {
         let (deps, now) = (self.deps(), self.now());
         let mut tx = deps.store.begin().await.map_err(store_problem)?;
@@ -172,7 +191,7 @@ impl Plane {
             digest: planned.digest.clone(),
             idempotency_key,
             is_noop: planned.is_noop,
-            created_by: wallet.to_string(),
+            created_by,
             created_at: now,
             expires_at: now + TimeDelta::hours(PLAN_HOURS),
         };

@@ -4,6 +4,7 @@
 mod chains;
 mod data;
 pub mod defaults;
+mod functions;
 mod google;
 mod http;
 mod identity;
@@ -17,6 +18,7 @@ use crate::config::reader::{Mistakes, Section};
 
 pub use chains::{ChainConfig, KeystoreConfig, SignerConfig};
 pub use data::{CellConfig, ControlDbConfig, S3Config};
+pub use functions::FunctionsConfig;
 pub use google::{GoogleConfig, is_issuer};
 pub use http::{Listen, ServerConfig, SitesConfig};
 pub use identity::IdentityConfig;
@@ -40,6 +42,8 @@ pub struct Config {
     pub stripe: Option<StripeConfig>,
     /// Sign-ins with Google are offered where it is there.
     pub google: Option<GoogleConfig>,
+    /// Functions run where it is there.
+    pub functions: Option<FunctionsConfig>,
 }
 
 /// Why a file is no configuration.
@@ -109,6 +113,7 @@ impl Config {
         let identity = IdentityConfig::read(root.section_or_empty("identity"));
         let stripe = root.section_if_there("stripe").map(StripeConfig::read);
         let google = root.section_if_there("google").map(GoogleConfig::read);
+        let functions = root.section_if_there("functions").map(FunctionsConfig::read);
         root.check(
             distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
             "chains",
@@ -141,6 +146,10 @@ impl Config {
             },
             google: match google {
                 Some(google) => Some(google?),
+                None => None,
+            },
+            functions: match functions {
+                Some(functions) => Some(functions?),
                 None => None,
             },
         })

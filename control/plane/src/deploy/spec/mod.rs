@@ -14,7 +14,7 @@ use actors::deploy::{Anchor, Base, SiteChange, Spec, deploy_problem};
 use serde_json::{Value, json};
 use types::{Code, Problem, ProjectId, ReleaseId};
 
-pub(super) use cron::interval_minutes;
+pub(crate) use cron::interval_minutes;
 pub(super) use names::too_many_names;
 use read::{Mistakes, later, object, only};
 
