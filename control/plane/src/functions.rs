@@ -85,7 +85,12 @@ impl Plane {
         query: LogQuery,
     ) -> Result<Vec<LogEntry>, Problem> {
         self.service_key(caller, project).await?;
-        let query = LogQuery { tail: query.tail.clamp(1, TAIL_MAX), ..query };
+        if !is_word(name) {
+            return Err(no_function(name));
+        }
+        // What is no id names no entry.
+        let request_id = query.request_id.map(|id| if is_word(&id) { id } else { "-".to_owned() });
+        let query = LogQuery { tail: query.tail.clamp(1, TAIL_MAX), request_id, ..query };
         let found = logs_read(&self.deps().store, (project, name), &query).await.map_err(store_problem)?;
         found.ok_or_else(|| no_function(name))
     }
@@ -147,6 +152,9 @@ impl Plane {
         project: ProjectId,
         name: &str,
     ) -> Result<LiveFunction, Problem> {
+        if !is_word(name) {
+            return Err(no_function(name));
+        }
         let live = store::functions::live_function_find(&self.deps().store, project, name).await;
         live.map_err(store_problem)?.ok_or_else(|| no_function(name))
     }
@@ -167,6 +175,11 @@ impl Plane {
             warnings: Vec::new(),
         }
     }
+}
+
+/// Whether this can be a name or an id of ours.
+fn is_word(text: &str) -> bool {
+    text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
 fn no_function(name: &str) -> Problem {

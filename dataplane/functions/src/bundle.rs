@@ -169,7 +169,7 @@ fn write(folder: &Path, path: &str, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn text(said: &[u8]) -> String {
-    let said = String::from_utf8_lossy(said).trim().to_owned();
+    let said = String::from_utf8_lossy(said).replace('\0', "").trim().to_owned();
     let end = (0..=said.len().min(MESSAGE_BYTES_MAX)).rev().find(|at| said.is_char_boundary(*at));
     said[..end.unwrap_or(0)].to_owned()
 }

@@ -270,7 +270,8 @@ impl Inner {
         };
         let (inner, memory_mb) = (self.clone(), function.memory_mb);
         tokio::spawn(async move { inner.warm(memory_mb).await });
-        worker.bind(function, &code, &self.egress, &self.logs).await?;
+        let code = (&code, self.config.isolation);
+        worker.bind(function, code, &self.egress, &self.logs).await?;
         Ok(worker)
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::frame::{Frame, Kind};
 use crate::sandbox::{Bind, LAUNCHER, Limits, Plan};
@@ -34,6 +34,8 @@ const STDERR_BYTES_MAX: u64 = 4096;
 /// A process that is ready.
 pub(crate) struct Started {
     pub child: Child,
+    /// Ends the process when dropped.
+    pub lease: Option<ChildStdin>,
     pub control: UnixStream,
     pub egress: UnixListener,
     /// Holds code and sockets.
@@ -136,6 +138,8 @@ pub(crate) async fn start(config: &RunnerConfig, memory_mb: u32) -> io::Result<S
         },
     };
     let mut child = command(config, &plan).spawn()?;
+    // Taken first: waiting for a child closes its stdin.
+    let lease = child.stdin.take();
     let ready = tokio::time::timeout(Duration::from_secs(READY_SECS_MAX), ready(&control));
     let control = tokio::select! {
         ready = ready => ready.ok().flatten(),
@@ -149,7 +153,7 @@ pub(crate) async fn start(config: &RunnerConfig, memory_mb: u32) -> io::Result<S
         Isolation::Namespaces => child.id().and_then(child_of),
         Isolation::None => child.id(),
     };
-    Ok(Started { child, control, egress, folder, pid })
+    Ok(Started { child, lease, control, egress, folder, pid })
 }
 
 /// The worker's own connection, once it has said that it is ready.

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,7 +21,7 @@ use crate::egress::Egress;
 use crate::frame::{Frame, Kind};
 use crate::logs::{Flood, LogLine, LogStream};
 use crate::spawn::{self, Started};
-use crate::{Call, Function, Reply, RunError, RunnerConfig};
+use crate::{Call, Function, Isolation, Reply, RunError, RunnerConfig};
 
 /// Requests that one worker answers at once.
 pub(crate) const CALLS_MAX: u32 = 16;
@@ -47,6 +49,8 @@ pub(crate) struct Worker {
     pub(crate) draining: AtomicBool,
     /// Ends the process when dropped.
     lease: Mutex<Option<ChildStdin>>,
+    /// Of a process that has no launcher to mind its lease.
+    bare: Mutex<Option<u32>>,
     pub(crate) used_at: Mutex<Instant>,
     flood: Flood,
 }
@@ -71,6 +75,7 @@ impl Worker {
             gone: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             lease: Mutex::default(),
+            bare: Mutex::default(),
             used_at: Mutex::new(Instant::now()),
             flood: Flood::new(),
         }))
@@ -84,11 +89,11 @@ impl Worker {
     pub(crate) async fn bind(
         self: &Arc<Self>,
         function: &Function,
-        code: &Bytes,
+        (code, isolation): (&Bytes, Isolation),
         egress: &Arc<Egress>,
         logs: &mpsc::Sender<LogLine>,
     ) -> Result<(), RunError> {
-        let Started { mut child, control, egress: listener, folder, pid } =
+        let Started { mut child, lease, control, egress: listener, folder, pid } =
             lock(&self.started).take().ok_or(RunError::Unavailable)?;
         let path = folder.path().join("code/bundle.mjs");
         let open = fs::Permissions::from_mode(0o644);
@@ -96,7 +101,10 @@ impl Worker {
             tracing::error!(error = %e, "a function's code was not written");
             RunError::Unavailable
         })?;
-        *lock(&self.lease) = child.stdin.take();
+        *lock(&self.lease) = lease;
+        if isolation == Isolation::None {
+            *lock(&self.bare) = pid;
+        }
         let log = Arc::new(Log { function: function.clone(), to: logs.clone() });
         let (reader, writer) = control.into_split();
         let (frames, to_write) = mpsc::unbounded_channel();
@@ -186,6 +194,9 @@ impl Worker {
     pub(crate) fn kill(&self) {
         self.draining.store(true, Ordering::SeqCst);
         lock(&self.lease).take();
+        if let Some(pid) = lock(&self.bare).take().and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
         // One that was never bound has all its parts here.
         lock(&self.started).take();
     }
@@ -222,6 +233,8 @@ impl Worker {
     async fn end(&self, mut child: Child) {
         self.gone.store(true, Ordering::SeqCst);
         lock(&self.lease).take();
+        // It is about to be waited for: then its number may be another's.
+        lock(&self.bare).take();
         lock(&self.bound).take();
         // Their receivers see that nobody answers any more.
         lock(&self.waiting).clear();

@@ -15,7 +15,8 @@ const QUARTERLY: &str = "*/15 * * * *";
 const COUNTING: &str = "import { adminDb } from '@run402/functions';
     export default async (req) => {
         const { scheduled_at } = await req.json();
-        await adminDb().sql('insert into ran (at, run) values ($1, $2)', [scheduled_at, req.headers.get('x-run402-run-id')]);
+        const run = req.headers.get('x-run402-run-id');
+        await adminDb().sql('insert into ran (at, run) values ($1, $2)', [scheduled_at, run]);
         if (process.env.SLOW) await new Promise((done) => setTimeout(done, 4000));
         return new Response('done');
     };";

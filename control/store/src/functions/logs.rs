@@ -51,7 +51,7 @@ pub async fn logs_append(
     let column = |of: fn(&NewLogEntry) -> String| entries.iter().map(of).collect::<Vec<_>>();
     // One statement locks the functions in the order of their ids, so that two writers cannot wait in a circle.
     sqlx::query(
-        "with new as (
+        "with fresh as (
            select f.id, e.request_id, e.stream, e.message,
              row_number() over (partition by f.id order by e.n) as place
            from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) with ordinality
@@ -59,15 +59,15 @@ pub async fn logs_append(
            join functions f on f.project_id = e.project_id and f.name = e.name),
          held as (
            select f.id, greatest(date_trunc('milliseconds', $6::timestamptz), f.last_log_at + interval '1 millisecond')
-             as first from functions f where f.id in (select id from new) order by f.id for update),
+             as first from functions f where f.id in (select id from fresh) order by f.id for update),
          moved as (
            update functions f set last_log_at = h.first + (n.last - 1) * interval '1 millisecond'
-           from held h join (select id, max(place) as last from new group by id) n on n.id = h.id
+           from held h join (select id, max(place) as last from fresh group by id) n on n.id = h.id
            where f.id = h.id)
          insert into function_logs (function_id, at, request_id, stream, message)
          select n.id, h.first + (n.place - 1) * interval '1 millisecond', nullif(n.request_id, ''), n.stream,
            n.message
-         from new n join held h on h.id = n.id",
+         from fresh n join held h on h.id = n.id",
     )
     .bind(entries.iter().map(|entry| entry.project.0).collect::<Vec<_>>())
     .bind(column(|entry| entry.function.clone()))

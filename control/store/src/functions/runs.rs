@@ -271,7 +271,7 @@ pub async fn runs_reclaim(store: &Store, now: DateTime<Utc>) -> Result<u64, Stor
     let done = sqlx::query(
         "update function_runs set
            state = case when attempt < $1 and source = 'schedule' then 'due' else 'failed' end,
-           ended_at = case when attempt < $1 and source = 'schedule' then null else $2 end,
+           ended_at = case when attempt < $1 and source = 'schedule' then null else $2::timestamptz end,
            error = 'the server that ran it ended'
          where state = 'running' and believed_until < clock_timestamp()",
     )
