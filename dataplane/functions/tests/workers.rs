@@ -239,7 +239,7 @@ async fn sources_are_bundled_and_mistakes_quote_the_line() {
     assert_eq!(body(&world.ask(&function("built", &code)).await.unwrap()), "hello null");
     for (source, quoted) in [
         ("import x from 'zod'; export default x;", "Could not resolve \"zod\""),
-        ("export default () => {{;\n", "index.ts:1"),
+        ("export default () => { return new Response( };", "index.ts:1"),
         ("import x from 'run402-functions'; export default x;", "Could not resolve"),
         // F10: a bundle is made of what was uploaded.
         ("import x from '/etc/passwd'; export default x;", "Could not resolve \"/etc/passwd\""),

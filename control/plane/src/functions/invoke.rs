@@ -41,6 +41,16 @@ pub struct RoutedCall {
     pub path: String,
 }
 
+/// A request on its way to a function of a known project.
+struct Asked<'a> {
+    incoming: Incoming,
+    url: String,
+    /// Headers that only we may say.
+    own: Vec<(&'a str, String)>,
+    routed: Option<Value>,
+    depth: u32,
+}
+
 impl Incoming {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())
@@ -77,8 +87,8 @@ impl Plane {
         let live = self.function_live(project, name).await?;
         let own = vec![("x-run402-release-id", live.release.to_string())];
         let url = format!("{}{}", self.public_url(), incoming.path_and_query);
-        let (answer, _) = self.function_run(project, &live.function, (incoming, url, own, None, depth)).await;
-        Ok(answer)
+        let asked = Asked { incoming, url, own, routed: None, depth };
+        Ok(self.function_run(project, &live.function, asked).await)
     }
 
     /// Calls the function that a route leads to. Never fails: whatever goes wrong is an answer, and never a file
@@ -117,17 +127,17 @@ impl Plane {
             ("x-run402-route-pattern", call.route.pattern.clone()),
         ];
         let routed = routed(&call, &incoming, scheme, &url);
-        let about = (incoming, url, own, Some(routed), depth);
-        Ok(self.function_run(call.project, &function, about).await.0)
+        let asked = Asked { incoming, url, own, routed: Some(routed), depth };
+        Ok(self.function_run(call.project, &function, asked).await)
     }
 
-    /// Runs it, and says whether it answered by itself.
-    pub(crate) async fn function_run(
+    async fn function_run(
         &self,
         project: ProjectId,
         function: &ReleaseFunction,
-        (incoming, url, mut own, routed, depth): (Incoming, String, Vec<(&str, String)>, Option<Value>, u32),
-    ) -> (FunctionAnswer, bool) {
+        asked: Asked<'_>,
+    ) -> FunctionAnswer {
+        let Asked { incoming, url, mut own, routed, depth } = asked;
         let request_id = self.request_id();
         let accept = routed.as_ref().and_then(|_| incoming.header("accept")).map(str::to_owned);
         own.push(("x-run402-request-id", request_id.clone()));
@@ -149,11 +159,11 @@ impl Plane {
         let failed = |problem: Problem| FunctionAnswer::failed(&problem, &request_id, accept.as_deref());
         let Some(host) = self.function_host() else {
             let text = "this server does not run functions";
-            return (failed(Problem::new(Code::FunctionUnavailable, text)), false);
+            return failed(Problem::new(Code::FunctionUnavailable, text));
         };
         match host.call(&self.shared_deps(), project, function, call).await {
-            Ok(reply) => (FunctionAnswer::of(reply, &request_id), true),
-            Err(error) => (failed(problem(error, &function.name)), false),
+            Ok(reply) => FunctionAnswer::of(reply, &request_id),
+            Err(error) => failed(problem(error, &function.name)),
         }
     }
 
