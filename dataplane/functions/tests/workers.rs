@@ -1,5 +1,7 @@
 //! Workers with real Node in real namespaces. Needs the tools of `cargo xtask tools`.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
