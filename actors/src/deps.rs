@@ -29,6 +29,8 @@ pub struct Deps {
     /// Mail is kept in the control database instead of sent: in a lab. Without it there is no mail.
     pub captures_mail: bool,
     pub blobs: Arc<dyn blobs::Blobs>,
+    /// Builds and runs functions; none where functions do not run.
+    pub functions: Option<Arc<crate::functions::FunctionHost>>,
     /// The Stripe account that cards pay to; none where cards are not taken.
     pub cards: Option<Arc<billing::stripe::Cards>>,
     /// Who makes images and reads texts; none unless the operator named a provider.

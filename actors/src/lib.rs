@@ -10,6 +10,7 @@ pub mod chain_watcher;
 mod chains;
 pub mod deploy;
 mod deps;
+pub mod functions;
 pub mod images;
 pub mod kit;
 pub mod lease;

@@ -140,6 +140,7 @@ impl World {
         let master_key = MasterKey::new([9; 32]);
         let cells = Cells::connect(cells, &master_key, &self.store).await.unwrap();
         let deps = Arc::new(Deps {
+            functions: None,
             store: self.store.clone(),
             node,
             clock: self.clock.clone(),

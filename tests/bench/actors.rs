@@ -123,6 +123,7 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
     let master_key = MasterKey::new([9; 32]);
     let cells = Cells::connect(Vec::new(), &master_key, &store).await.unwrap();
     Arc::new(Deps {
+        functions: None,
         node,
         clock: Arc::new(SystemClock),
         wall: Arc::new(SystemClock),

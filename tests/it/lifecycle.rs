@@ -102,7 +102,7 @@ impl Things {
     fn path(&self, operation: &Operation) -> String {
         let id = match operation.id {
             "auth.users.promote" | "auth.users.demote" => text(&self.project, "project_id"),
-            id if id.starts_with("projects.") || id.starts_with("secrets.") => {
+            id if ["projects.", "secrets.", "functions."].iter().any(|begin| id.starts_with(begin)) => {
                 text(&self.project, "project_id")
             }
             id if id.starts_with("deploy.releases") => &self.release,
@@ -124,6 +124,7 @@ impl Things {
         Some(match operation.id {
             "projects.create" => json!({ "name": "another" }),
             "projects.sql" => json!({ "sql": "select 1" }),
+            "functions.deploy" => json!({ "name": "f", "code": "export default () => new Response()" }),
             "content.plans.create" => json!({ "content": wanted }),
             "deploy.plans.create" => json!({ "spec": { "project": self.project["project_id"],
                 "site": { "replace": { "index.html": { "sha256": "cd".repeat(32), "size": 3 } } } } }),

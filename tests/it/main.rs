@@ -15,6 +15,7 @@ mod deploys;
 mod expose;
 mod facilitator;
 mod finance;
+mod functions;
 mod fuzz;
 mod history;
 mod hosting;

@@ -133,6 +133,20 @@ pub async fn urls(deps: &Deps, live: &LiveProject, release: &Release) -> Result<
         "release": deps.hosts.deployment_url(&release.deployment_id),
         "deployment_id": release.deployment_id,
     });
+    if let Some(host) = &deps.functions {
+        let functions = store::releases::release_functions(&deps.store, release.id).await?;
+        let listed: Vec<Value> = functions
+            .iter()
+            .map(|one| json!({ "name": one.name, "url": host.url(&one.name), "schedule": one.schedule }))
+            .collect();
+        for function in &functions {
+            // Our own words come first.
+            if urls.get(&function.name).is_none() {
+                urls[function.name.as_str()] = host.url(&function.name).into();
+            }
+        }
+        urls["functions"] = Value::from(listed).to_string().into();
+    }
     let names = store::subdomains::subdomain_list(&deps.store, live.id).await?;
     if let Some(name) = names.first() {
         urls["subdomain"] = deps.hosts.subdomain_url(&name.name).into();

@@ -118,6 +118,10 @@ async fn stage(deps: &Arc<Deps>, state: &mut State) -> Result<Go, ActorError> {
         Ok(parts) => parts,
         Err(unmade) => return fail(deps, state, "stage", &misfit(&unmade)).await,
     };
+    match crate::functions::build_all(deps, state.plan.project, functions.values()).await {
+        Err(ActorError::Refused(problem)) => return fail(deps, state, "stage", &problem).await,
+        built => built?,
+    }
     let now = deps.clock.now();
     let release = NewRelease {
         id: ReleaseId::new(&*deps.entropy),
@@ -243,7 +247,9 @@ async fn finish(
     let planned = planned(state)?.checks;
     if !planned.is_empty() {
         let parts = parts_of(&deps.store, Some(release.id)).await?;
-        step.events.extend(checks::looked(&planned, &parts));
+        let url = deps.hosts.project_url(&live.public_id).trim_end_matches('/').to_owned();
+        let at = checks::Looked { deps, project: state.plan.project, url, parts: &parts };
+        step.events.extend(checks::looked(&planned, &at).await);
     }
     step.release = Some(release.id);
     step.events.push(phase("ready", "done"));

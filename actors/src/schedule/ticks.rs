@@ -78,6 +78,8 @@ impl Tick {
     }
 }
 
+/// Entries of functions' logs that one sweep forgets.
+const LOG_ROWS_MAX: i64 = 20_000;
 /// Rows that one sweep looks at; the next sweep takes the rest.
 const SWEEP_ROWS_MAX: i64 = 500;
 /// Counted windows that one sweep forgets.
@@ -112,6 +114,18 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("claims", MINUTE, deps, claims),
         Tick::new("uploads", MINUTE, deps, uploads),
         Tick::new("garbage", FIVE_SECONDS, deps, garbage),
+        Tick::new(
+            "function schedules",
+            SECOND,
+            deps,
+            |deps| async move { crate::functions::sweep(&deps).await },
+        ),
+        Tick::new("function runs", MINUTE, deps, |deps| async move {
+            crate::functions::forget(&deps, LOG_ROWS_MAX).await
+        }),
+        Tick::new("function logs", MINUTE, deps, |deps| async move {
+            crate::functions::logs_sweep(&deps, LOG_ROWS_MAX).await
+        }),
     ]);
     if deps.movable.is_some() {
         ticks.push(Tick::new("lab clock", SECOND, deps, lab_clock));

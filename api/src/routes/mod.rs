@@ -14,6 +14,7 @@ mod expose;
 mod facilitator;
 mod faucet;
 mod finance;
+pub(crate) mod functions;
 mod lab;
 mod payments;
 mod projects;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(facilitator::routes())
         .merge(faucet::routes())
         .merge(finance::routes())
+        .merge(functions::routes())
         .merge(lab::routes())
         .merge(payments::routes())
         .merge(projects::routes())

@@ -150,6 +150,30 @@ impl Plane {
         Ok(Asker { project, ci_binding: None })
     }
 
+    /// Gives a project content of ours, by the way that uploads take.
+    pub(crate) async fn content_keep(
+        &self,
+        project: ProjectId,
+        sha256: &Sha256Hex,
+        bytes: bytes::Bytes,
+    ) -> Result<(), Problem> {
+        let wanted = std::slice::from_ref(sha256);
+        let held = content::content_held(&self.deps().store, project, wanted).await.map_err(store_problem)?;
+        if held.contains_key(sha256) {
+            return Ok(());
+        }
+        let lease = self.content_gate(project).await?;
+        let missing = Wanted { sha256: sha256.clone(), size_bytes: bytes.len() as u64, content_type: None };
+        let asker = Asker { project, ci_binding: None };
+        let (_, sessions) = self.uploads_open(&asker, &[&missing]).await?;
+        for session in sessions {
+            let put = self.deps().blobs.put(&session.upload.staging_key, bytes.clone()).await;
+            put.map_err(storage_problem)?;
+            self.upload_take(&session.upload, &[], room(&lease)).await?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn content_gate(&self, project: ProjectId) -> Result<LeaseView, Problem> {
         let account = self.project_live(project).await?.account;
         self.account_gate(account).await

@@ -10,6 +10,8 @@ mod plan;
 mod spec;
 mod warn;
 
+pub(crate) use spec::interval_minutes;
+
 pub use operation::{CommitStatus, Committed};
 pub use plan::{MigrationPlan, MissingContent, PlanRequest, Planned};
 pub(crate) use spec::is_content_type;

@@ -9,6 +9,7 @@ use sites::routes::{Routed, route};
 use sites::{Cache, Conditions, FileRef, Head, Resolution, SiteHost};
 
 use crate::Plane;
+use crate::functions::RoutedCall;
 
 /// What this node remembers of sites. The database's hints are followed from the first request on.
 #[derive(Default)]
@@ -37,6 +38,13 @@ pub struct SiteAnswer {
     pub body: SiteBody,
 }
 
+/// What a request for a site comes to.
+pub enum SiteOutcome {
+    Answer(SiteAnswer),
+    /// A function answers: ask it with the whole request.
+    Function(RoutedCall),
+}
+
 pub enum SiteBody {
     Whole(Bytes),
     Stream(BlobStream),
@@ -54,15 +62,16 @@ impl Plane {
     ///
     /// # Source
     /// Wire contract 02 sections 10.1 to 10.3.
-    pub async fn site_get(&self, request: SiteRequest<'_>) -> SiteAnswer {
+    pub async fn site_get(&self, request: SiteRequest<'_>) -> SiteOutcome {
         let mut answer = match self.site_answer(&request).await {
-            Ok(answer) => answer,
+            Ok(SiteOutcome::Function(call)) => return SiteOutcome::Function(call),
+            Ok(SiteOutcome::Answer(answer)) => answer,
             Err(page) => page,
         };
         if request.method == "HEAD" {
             answer.body = SiteBody::Whole(Bytes::new());
         }
-        answer
+        SiteOutcome::Answer(answer)
     }
 
     pub(crate) fn sites(&self) -> &Cache {
@@ -71,7 +80,7 @@ impl Plane {
         &memory.cache
     }
 
-    async fn site_answer(&self, request: &SiteRequest<'_>) -> Result<SiteAnswer, SiteAnswer> {
+    async fn site_answer(&self, request: &SiteRequest<'_>) -> Result<SiteOutcome, SiteAnswer> {
         let host = self.deps().hosts.parse(request.host);
         let (store, cache) = (&self.deps().store, self.sites());
         let target = cache.target(store, &host).await.map_err(|_| page(503, "Try again in a moment"))?;
@@ -80,20 +89,23 @@ impl Plane {
             let target = target.ok_or_else(|| page(404, "Not found"))?;
             return self.blob_show(target.project, blob, request).await;
         }
-        let release =
-            target.and_then(|target| target.release).ok_or_else(|| page(404, "There is no site here"))?;
-        let release = cache.release(store, release).await.map_err(|e| {
+        let shown = target.and_then(|target| Some((target.project, target.release?)));
+        let (project, id) = shown.ok_or_else(|| page(404, "There is no site here"))?;
+        let release = cache.release(store, id).await.map_err(|e| {
             tracing::warn!(error = &e as &dyn std::error::Error, "release not read");
             page(503, "Try again in a moment")
         })?;
         match route(release.routes(), &path, request.method) {
-            Routed::Function(route) => return Err(not_running(&route.target)),
+            Routed::Function(route) => {
+                let (route, host) = (route.clone(), request.host.to_owned());
+                return Ok(SiteOutcome::Function(RoutedCall { project, release: id, route, host, path }));
+            }
             Routed::NotAllowed(allowed) => return Err(not_allowed(&allowed.join(", "))),
             Routed::Static if matches!(request.method, "GET" | "HEAD") => {}
             Routed::Static => return Err(page(405, "Only GET and HEAD")),
         }
         let wants_body = request.method == "GET";
-        match sites::resolve(&*release, &path) {
+        let answer = match sites::resolve(&*release, &path) {
             Resolution::File { path, file } => {
                 let head = sites::respond(path, file, &request.conditions);
                 self.site_body(head, file, wants_body).await
@@ -103,7 +115,8 @@ impl Plane {
             }
             Resolution::NotFound(None) => Err(page(404, "Not found")),
             Resolution::AddSlash => Ok(add_slash(request)),
-        }
+        };
+        answer.map(SiteOutcome::Answer)
     }
 
     /// The bytes that `head` announces: small files from memory, larger ones as they come from the object
@@ -149,30 +162,6 @@ impl Plane {
         }
         Ok(SiteAnswer { status, headers, body: SiteBody::Whole(whole.slice(start..end)) })
     }
-}
-
-/// A function answers this path, and functions do not run yet. Never a file instead.
-///
-/// # Source
-/// Wire contract 02 section 10.2, rule 2.
-fn not_running(function: &str) -> SiteAnswer {
-    let code = types::Code::FunctionNotRunning;
-    let body = serde_json::json!({
-        "code": code.as_str(),
-        "message": format!("{function} answers here, and this server does not run functions yet"),
-        "error": format!("{function} answers here, and this server does not run functions yet"),
-        "retryable": code.retryable(),
-        "hint": code.advice(),
-    })
-    .to_string();
-    let headers = vec![
-        ("content-type", "application/json".to_owned()),
-        ("content-length", body.len().to_string()),
-        ("cache-control", "private, no-store".to_owned()),
-        ("x-run402-cache", "dynamic-bypass".to_owned()),
-        ("x-content-type-options", "nosniff".to_owned()),
-    ];
-    SiteAnswer { status: code.status(), headers, body: SiteBody::Whole(body.into()) }
 }
 
 fn not_allowed(allowed: &str) -> SiteAnswer {

@@ -17,6 +17,7 @@ pub mod deploy;
 pub mod expose;
 pub mod faucet;
 pub mod finance;
+pub mod functions;
 pub mod host;
 pub mod images;
 pub mod keys;

@@ -120,6 +120,7 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         google: None,
         ai: None,
         ci: crate::config::CiConfig::default(),
+        functions: None,
     };
     lab_config::make(choices, endpoints)
 }

@@ -12,9 +12,9 @@ use lab::LabEndpoints;
 use types::{Entropy, Network, NodeId, OsEntropy, UsdMicros};
 
 use crate::config::{
-    AiConfig, CellConfig, ChainConfig, CiConfig, Config, ControlDbConfig, GoogleConfig, IdentityConfig,
-    KeystoreConfig, Listen, PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig,
-    defaults,
+    AiConfig, CellConfig, ChainConfig, CiConfig, Config, ControlDbConfig, FunctionsConfig, GoogleConfig,
+    IdentityConfig, KeystoreConfig, Listen, PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig,
+    StripeConfig, defaults,
 };
 
 const FEE_PAYER: &str = "lab-fee-payer";
@@ -43,6 +43,8 @@ pub struct Choices<'a> {
     pub ai: Option<AiConfig>,
     /// Whose workflows may deploy.
     pub ci: CiConfig,
+    /// Where functions run; none without the tools for it.
+    pub functions: Option<FunctionsConfig>,
 }
 
 /// What else may be chosen about the lab's chain.
@@ -129,6 +131,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         google: choices.google,
         ai: choices.ai,
         ci: choices.ci,
+        functions: choices.functions,
     })
 }
 
@@ -214,7 +217,6 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
         [one] => ("rpc_url", serde_json::json!(one)),
         several => ("rpc_urls", serde_json::json!(several)),
     };
-    let absolute = |path: &Path| std::path::absolute(path).map(|path| path.display().to_string());
     let mut value = serde_json::json!({
         "server": {
             "listen": "127.0.0.1:0",
@@ -255,13 +257,17 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             "admin_wallets": config.identity.admin_wallets,
         },
     });
-    others(&mut value, config);
+    add_optional_sections(&mut value, config)?;
     let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
     Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
 }
 
+fn absolute(path: &Path) -> std::io::Result<String> {
+    std::path::absolute(path).map(|path| path.display().to_string())
+}
+
 /// What only some installations have, and what has defaults.
-fn others(value: &mut serde_json::Value, config: &Config) {
+fn add_optional_sections(value: &mut serde_json::Value, config: &Config) -> anyhow::Result<()> {
     use secrecy::ExposeSecret;
     if let Some(stripe) = &config.stripe {
         let secrets: Vec<&str> = stripe.webhook_secrets.iter().map(ExposeSecret::expose_secret).collect();
@@ -294,6 +300,15 @@ fn others(value: &mut serde_json::Value, config: &Config) {
         }
     }
     value["ci"] = serde_json::json!({ "issuer": config.ci.issuer, "audiences": config.ci.audiences });
+    if let Some(functions) = &config.functions {
+        value["functions"] = serde_json::json!({
+            "node": absolute(&functions.node)?,
+            "esbuild": absolute(&functions.esbuild)?,
+            "folder": absolute(&functions.folder)?,
+            "workers_max": functions.workers_max,
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -341,6 +356,14 @@ mod tests {
             }),
             ai: Some(AiConfig::at("http://127.0.0.1:9/v1", Some("key".into()))),
             ci: CiConfig { issuer: "http://127.0.0.1:8".into(), ..CiConfig::default() },
+            functions: Some(FunctionsConfig {
+                node: "/opt/node".into(),
+                esbuild: "/opt/esbuild".into(),
+                folder: data.join("functions"),
+                isolation: functions::Isolation::Namespaces,
+                workers_max: 7,
+                optional: true,
+            }),
         };
         let first = make(choices(), &lab).unwrap();
         let key_before = std::fs::read(&first.server.master_key_file).unwrap();
@@ -352,6 +375,8 @@ mod tests {
         assert_ne!(node(&data).unwrap(), node_before, "a torn file is made anew");
         let read = Config::parse(&serve_config(&again).unwrap()).unwrap();
         assert_eq!(read.sites.port, Some(4020));
+        let functions = read.functions.unwrap();
+        assert_eq!((functions.workers_max, functions.optional), (7, false));
         assert_eq!(read.google.unwrap().issuer, "http://127.0.0.1:9");
         let ai = read.ai.unwrap().provider;
         assert_eq!((ai.base_url.as_str(), ai.api_key.is_some()), ("http://127.0.0.1:9/v1", true));

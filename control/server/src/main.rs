@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod drain;
 mod explain;
+mod functions_wiring;
 mod generate;
 mod http;
 mod kill;
@@ -33,6 +34,10 @@ const LOG_DEFAULT: &str = "info,sqlx=warn,tokio_cron_scheduler=warn,hyper=warn,s
     webauthn_rs_core=off";
 
 fn main() -> ExitCode {
+    // Before any thread: the launcher of functions leaves its namespaces.
+    if let Some(code) = functions::sandbox::launched(std::env::args()) {
+        return code;
+    }
     let cli = Cli::parse();
     start_logs(&cli);
     // A simulation is the same each time only where nothing runs beside it.

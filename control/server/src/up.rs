@@ -11,7 +11,9 @@ use stripe_fake::{FakeConfig, StripeFake};
 use types::{Entropy, OsEntropy};
 
 use crate::cli::{AiArgs, CardArgs, GoogleArgs, UpArgs};
-use crate::config::{AiConfig, CiConfig, Config, GoogleConfig, Listen, StripeConfig, is_issuer};
+use crate::config::{
+    AiConfig, CiConfig, Config, FunctionsConfig, GoogleConfig, Listen, StripeConfig, defaults, is_issuer,
+};
 use crate::drain::StopSignals;
 use crate::lab_config::{self, Choices};
 use crate::node::{Bound, Names, Node};
@@ -126,6 +128,23 @@ async fn cards(
     Ok((Some(lab_config::stripe_choice(&fake.url(), &secret)), Some(fake)))
 }
 
+/// What runs functions, when `cargo xtask tools` brought it.
+fn functions(arguments: &UpArgs, data: &Path) -> Option<FunctionsConfig> {
+    let tools = lab::function_tools(arguments.tools.as_deref());
+    if tools.is_none() {
+        progress("no Node and esbuild among the tools: functions are stored and not run");
+    }
+    let lab::FunctionTools { node, esbuild } = tools?;
+    Some(FunctionsConfig {
+        node,
+        esbuild,
+        folder: data.join("functions"),
+        isolation: functions::Isolation::Namespaces,
+        workers_max: defaults::WORKERS_MAX,
+        optional: true,
+    })
+}
+
 /// The client for sign-ins with Google, if there is one.
 fn google(arguments: &GoogleArgs) -> anyhow::Result<Option<GoogleConfig>> {
     let (Some(id), Some(secret)) = (&arguments.google_client_id, &arguments.google_client_secret) else {
@@ -201,6 +220,7 @@ fn configure(
         google: google(&arguments.google)?,
         ai: ai(&arguments.ai)?,
         ci: ci(arguments)?,
+        functions: functions(arguments, data),
     };
     lab_config::make(choices, lab)
 }

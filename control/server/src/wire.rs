@@ -17,7 +17,7 @@ use store::{MasterKey, Store};
 use types::{Clock, Entropy, NodeId, OsEntropy, ShiftedClock, SystemClock};
 
 use crate::config::{ChainConfig, Config, SignerConfig};
-use crate::ready;
+use crate::{functions_wiring, ready};
 
 /// Connects to everything else, given the control database at its newest version.
 ///
@@ -57,6 +57,7 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         Some(movable) => movable.clone(),
         None => Arc::new(SystemClock),
     };
+    let functions = functions_wiring::host(config, &store, &clock, api_port).await?;
     let meter = actors::meter::Meter::new(&*entropy);
     let cards = cards(config, &master_key)?;
     let google = config.google.clone().map(|google| users::oidc::Provider::new(google.provider()));
@@ -75,6 +76,7 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         captures_mail: config.server.capture_mail,
         cells,
         blobs: Arc::new(blobs),
+        functions,
         cards,
         ai: ai(config)?,
         prices,

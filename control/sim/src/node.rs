@@ -87,6 +87,7 @@ async fn deps(world: &World, store: Store, id: NodeId, alive: Arc<AtomicBool>) -
     let entropy: Arc<dyn Entropy> = world.entropy.clone();
     let cells = Cells::connect(Vec::new(), &master_key, &store).await?;
     Ok(Arc::new(Deps {
+        functions: None,
         node: id,
         clock,
         wall: world.wall.clone(),

@@ -23,6 +23,7 @@ pub mod content;
 pub mod deploys;
 mod error;
 pub mod function_secrets;
+pub mod functions;
 pub mod image_orders;
 pub mod lab_clock;
 pub mod ledger;

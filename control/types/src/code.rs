@@ -143,7 +143,15 @@ codes! {
     FunctionTimeoutExceedsTier, "FUNCTION_TIMEOUT_EXCEEDS_TIER", 422, "deploy", false, "edit_request", "Lower timeoutSeconds to the tier's limit or move to a larger tier.";
     FunctionMemoryExceedsTier, "FUNCTION_MEMORY_EXCEEDS_TIER", 422, "deploy", false, "edit_request", "Lower memoryMb to the tier's limit or move to a larger tier.";
     FunctionScheduleExceedsTier, "FUNCTION_SCHEDULE_EXCEEDS_TIER", 422, "deploy", false, "edit_request", "Run it less often, schedule fewer functions, or move to a larger tier.";
-    FunctionNotRunning, "FUNCTION_NOT_RUNNING", 503, "api", false, "edit_request", "This path is routed to a function, and this server does not run functions yet.";
+    // Functions.
+    BadFunction, "BAD_FUNCTION", 400, "validation", false, "edit_request", "Correct the named field; see details.";
+    FunctionNotFound, "FUNCTION_NOT_FOUND", 404, "not_found", false, "edit_request", "List the functions: run402 functions list.";
+    FunctionBuildFailed, "FUNCTION_BUILD_FAILED", 422, "deploy", false, "edit_request", "Correct the quoted line and deploy again; what was live still is.";
+    FunctionError, "FUNCTION_ERROR", 500, "api", false, "edit_request", "The function failed: read its log with run402 functions logs.";
+    FunctionTimeout, "FUNCTION_TIMEOUT", 504, "api", false, "edit_request", "The function did not answer in time: make it faster, or raise its timeout.";
+    FunctionUnavailable, "FUNCTION_UNAVAILABLE", 503, "api", true, "retry", "No worker is free for the function. Try again in a moment; GET /status says whether this server runs functions.";
+    FunctionResponseTooLarge, "ROUTED_RESPONSE_TOO_LARGE", 502, "api", false, "edit_request", "A function answers at most 6 MiB.";
+    FunctionLoop, "FUNCTION_LOOP", 508, "api", false, "edit_request", "Functions called one another too many times in a row. Break the circle.";
     SecretNotFound, "SECRET_NOT_FOUND", 404, "not_found", false, "edit_request", "List the keys: run402 secrets list.";
     BadSecret, "BAD_SECRET", 400, "validation", false, "edit_request", "Use a key of A-Z, 0-9 and underscore that begins with no digit, up to 128 characters, and a value of 1 to 4096 bytes.";
     SecretLimitExceeded, "SECRET_LIMIT_EXCEEDED", 403, "lifecycle", false, "check_usage", "Delete a secret or move to a larger tier.";

@@ -16,7 +16,7 @@ mod problem;
 mod tier;
 mod wallet;
 
-pub use clock::{Clock, Entropy, ManualClock, OsEntropy, ShiftedClock, SystemClock, rfc3339};
+pub use clock::{Clock, Entropy, ManualClock, OsEntropy, ShiftedClock, SystemClock, parse_rfc3339, rfc3339};
 pub use code::Code;
 pub use content_type::content_type;
 pub use digest::{BadDigest, Sha256Hex};

@@ -11,6 +11,7 @@ mod content;
 mod deploy;
 mod expose;
 mod facilitator;
+mod functions;
 mod lab;
 mod passkeys;
 mod projects;
@@ -39,6 +40,7 @@ const PARTS: &[&[Operation]] = &[
     deploy::OPERATIONS,
     secrets::OPERATIONS,
     ai::OPERATIONS,
+    functions::OPERATIONS,
     subdomains::OPERATIONS,
     ci::OPERATIONS,
     service::OPERATIONS,

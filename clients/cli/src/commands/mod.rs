@@ -9,6 +9,7 @@ mod blob;
 mod ci;
 mod deploy;
 mod expose;
+mod functions;
 mod image;
 mod init;
 mod lab;
@@ -54,6 +55,9 @@ pub enum Command {
     /// The addresses of blobs.
     #[command(subcommand)]
     Cdn(blob::Cdn),
+    /// Functions: deployed, called, looked at.
+    #[command(subcommand)]
+    Functions(functions::Functions),
     /// Secrets of a project's functions.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
@@ -100,6 +104,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Auth(auth) => auth::run(auth, context).await,
         Command::Blob(blob) => blob::run(blob, context).await,
         Command::Cdn(cdn) => blob::cdn(cdn, context).await,
+        Command::Functions(functions) => functions::run(functions, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
         Command::Ai(ai) => ai::run(ai, context).await,
         Command::Image(image) => image::run(image, context).await,

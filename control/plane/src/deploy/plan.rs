@@ -175,6 +175,27 @@ impl Plane {
             .map_err(|e| invalid("manifest_ref", &format!("the uploaded spec is not JSON: {e}")))
     }
 
+    /// Puts a spec live that was made here, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Plane::deploy_plan`] and [`Plane::deploy_commit`]; what the operation failed with.
+    pub(crate) async fn spec_deploy(
+        &self,
+        spec: &Spec,
+        created_by: String,
+        trace: types::TraceId,
+    ) -> Result<(), Problem> {
+        let ground = self.ground(spec).await?;
+        let planned = self.compare(spec, &ground).await?;
+        if planned.is_noop {
+            return Ok(());
+        }
+        let (plan, _) = self
+            .plan_remember(spec, &planned, &ground, None, By { name: created_by, ci_binding: None })
+            .await?;
+        self.plan_carry_out(plan, trace).await
+    }
+
     async fn plan_remember(
         &self,
         spec: &Spec,

@@ -23,3 +23,6 @@ pub const RECONCILE_SECS: u64 = 300;
 pub const LAB_RECONCILE_SECS: u64 = 10;
 pub const OPERATOR_NAME: &str = "Self-hosted Run402";
 pub const OPERATOR_CONTACT: &str = "the operator of this server";
+
+/// Processes of functions at once.
+pub const WORKERS_MAX: u64 = 200;

@@ -6,6 +6,7 @@ mod chains;
 mod ci;
 mod data;
 pub mod defaults;
+mod functions;
 mod google;
 mod http;
 mod identity;
@@ -21,6 +22,7 @@ pub use self::ai::AiConfig;
 pub use chains::{ChainConfig, KeystoreConfig, SignerConfig};
 pub use ci::CiConfig;
 pub use data::{CellConfig, ControlDbConfig, S3Config};
+pub use functions::FunctionsConfig;
 pub use google::{GoogleConfig, is_issuer};
 pub use http::{Listen, ServerConfig, SitesConfig};
 pub use identity::IdentityConfig;
@@ -48,6 +50,8 @@ pub struct Config {
     pub ai: Option<AiConfig>,
     /// Whose workflows may deploy: GitHub's, unless told otherwise.
     pub ci: CiConfig,
+    /// Functions run where it is there.
+    pub functions: Option<FunctionsConfig>,
 }
 
 /// Why a file is no configuration.
@@ -119,6 +123,7 @@ impl Config {
         let google = root.section_if_there("google").map(GoogleConfig::read);
         let ai = root.section_if_there("ai").map(AiConfig::read);
         let ci = CiConfig::read(root.section_or_empty("ci"));
+        let functions = root.section_if_there("functions").map(FunctionsConfig::read);
         root.check(
             distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
             "chains",
@@ -158,6 +163,10 @@ impl Config {
                 None => None,
             },
             ci: ci?,
+            functions: match functions {
+                Some(functions) => Some(functions?),
+                None => None,
+            },
         })
     }
 }

@@ -121,6 +121,7 @@ pub async fn release_activate(
     function_secrets_delete(tx.tx(), project, &drops).await?;
     assets(tx.tx(), project, staged.try_get("assets").during("read a release")?, now).await?;
     point(tx.tx(), project, release, now).await?;
+    crate::functions::functions_follow(tx.tx(), project, release, now).await?;
     let names: Option<serde_json::Value> = staged.try_get("names").during("read a release")?;
     let change = match names.filter(|names| !names.is_null()) {
         Some(names) => serde_json::from_value(names).map_err(|e| StoreError::Corrupt(e.to_string()))?,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use types::{Code, Problem, ProjectId, ReleaseId};
 
 pub(crate) use content::is_content_type;
-pub(super) use cron::interval_minutes;
+pub(crate) use cron::interval_minutes;
 pub(super) use names::too_many_names;
 use read::{Mistakes, later, object, only};
 
