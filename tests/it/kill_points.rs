@@ -375,11 +375,8 @@ async fn a_deploy_survives_a_death_at_every_point() {
 // and may come back. Method: die where parts are joined and where garbage is cleared away; ask again.
 #[tokio::test(flavor = "multi_thread")]
 async fn blobs_and_their_garbage_survive_a_death_at_every_point() {
-    let file = fresh_folder().with_extension("kill");
-    let mut args = args(&file);
-    args.extend(["--single-put-bytes-max", "1048576"].map(str::to_owned));
-    let lab = Lab::start_with(LabOptions { args, ..LabOptions::default() }).await;
-    let mut victim = Victim { customer: Customer::new(&lab.api), lab, file };
+    let parts = ["--single-put-bytes-max", "1048576"].map(str::to_owned);
+    let mut victim = Victim::start_with(parts.into()).await;
     let wallet = subscribed(&victim).await;
     let project = victim.customer.provision(&wallet, "blobs", "blobs").await.unwrap();
     let bytes = vec![7; 2 << 20];

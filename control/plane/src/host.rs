@@ -87,7 +87,7 @@ impl Plane {
         let path = sites::path::decode(request.path).map_err(|_| page(400, "Bad path"))?;
         if let Some(blob) = path.strip_prefix("/_blob/").filter(|blob| !blob.is_empty()) {
             let target = target.ok_or_else(|| page(404, "Not found"))?;
-            return self.blob_show(target.project, blob, request).await;
+            return self.blob_show(target.project, blob, request).await.map(SiteOutcome::Answer);
         }
         let shown = target.and_then(|target| Some((target.project, target.release?)));
         let (project, id) = shown.ok_or_else(|| page(404, "There is no site here"))?;

@@ -11,7 +11,7 @@ use super::key::encode;
 use super::key_of_path;
 use crate::Plane;
 use crate::caller::Caller;
-use crate::host::{SiteAnswer, SiteRequest};
+use crate::host::{SiteAnswer, SiteOutcome, SiteRequest, page};
 use crate::keys::store_problem;
 
 /// The outcome of one look.
@@ -101,7 +101,11 @@ impl Plane {
         let conditions = Conditions { range: Some("bytes=0-0"), ..Conditions::default() };
         let request =
             SiteRequest { host, method: "GET", path, query: None, conditions, service_worker: false };
-        self.site_get(request).await
+        match self.site_get(request).await {
+            SiteOutcome::Answer(answer) => answer,
+            // No function answers under `/_blob/`.
+            SiteOutcome::Function(_) => page(404, "Not found"),
+        }
     }
 }
 

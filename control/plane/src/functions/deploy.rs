@@ -169,6 +169,7 @@ impl Plane {
             site: None,
             subdomains: None,
             routes: None,
+            assets: None,
             checks: Vec::new(),
         };
         for attempt in 1.. {
