@@ -131,6 +131,11 @@ impl Things {
             "deploy.releases.promote" => json!({ "project": self.project["project_id"] }),
             "secrets.set" | "secrets.set_named" => json!({ "key": "API_KEY", "value": "v" }),
             "auth.users.want" | "auth.users.promote" | "auth.users.demote" => json!({ "email": "a@b.test" }),
+            "ai.addon_enable" | "ai.addon_disable" => json!({ "addon": "translation" }),
+            "ci.bindings.create" => json!({
+                "project_id": self.project["project_id"], "provider": "github-actions", "subject_match": "repo:a/b:*",
+                "allowed_actions": ["deploy"], "allowed_events": ["push"], "nonce": "n", "signed_delegation": "d",
+            }),
             "subdomains.claim" => json!({ "name": "another-name", "deployment_id": self.release }),
             "faucet.request" => json!({ "address": Wallet::random().checksummed() }),
             _ if operation.method == Method::Get => return None,

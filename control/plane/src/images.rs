@@ -88,8 +88,8 @@ impl Plane {
         prompt: &str,
         aspect: &str,
     ) -> Result<ImageMade, Problem> {
-        self.ai()?;
         let asked = Asked::new(prompt, aspect)?;
+        self.ai()?;
         if caller.bearer.is_some() || caller.apikey.is_some() {
             let order = self.image_of_project(caller, &asked).await?;
             return self.image_made(order, &asked, None).await;
@@ -130,7 +130,7 @@ impl Plane {
         }
         self.data_call(key.project).await?;
         let account = self.project_live(key.project).await?.account;
-        self.account_gate(account).await?;
+        suspended(standing_find(&self.deps().store, account).await.map_err(down)?.card_debt)?;
         let name = match &caller.idempotency_key {
             Some(name) => format!("project:{}/key:{name}", key.project),
             // Unnamed requests are new ones.
