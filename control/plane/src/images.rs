@@ -113,7 +113,11 @@ impl Plane {
         let id = paid.answer.get("order").and_then(|id| id.as_str()).and_then(|id| id.parse().ok());
         let id: ImageOrderId =
             id.ok_or_else(|| Problem::new(Code::Internal, "the payment names no order"))?;
-        self.image_made(self.image_find(id).await?, &asked, Some(paid.settle_response)).await
+        let order = self.image_find(id).await.map_err(|mut problem| {
+            problem.payment_response = Some(paid.settle_response.clone());
+            problem
+        })?;
+        self.image_made(order, &asked, Some(paid.settle_response)).await
     }
 
     fn image_priced(&self) -> Priced {
@@ -192,7 +196,9 @@ impl Plane {
     }
 
     async fn image_find(&self, id: ImageOrderId) -> Result<ImageOrder, Problem> {
-        let found = image_order_find(&self.deps().store, id).await.map_err(down)?;
+        // The price is held, and somebody may be making it: what became of that is not known.
+        let unknown = |e| down(e).mutation(Mutation::Unknown);
+        let found = image_order_find(&self.deps().store, id).await.map_err(unknown)?;
         found.ok_or_else(|| Problem::new(Code::Internal, "the order is gone"))
     }
 
