@@ -51,6 +51,7 @@ const TOOLS: &[Tool] = &[
         program: "@esbuild/linux-x64/bin/esbuild",
         finish: None,
     },
+    NPM,
     SOLC,
 ];
 
@@ -84,6 +85,7 @@ const TOOLS: &[Tool] = &[
         program: "@esbuild/linux-arm64/bin/esbuild",
         finish: None,
     },
+    NPM,
     SOLC,
 ];
 
@@ -91,6 +93,10 @@ const TOOLS: &[Tool] = &[
 const NODE_VERSION: &str = "22.23.3";
 /// What bundles functions.
 const ESBUILD_VERSION: &str = "0.28.2";
+
+/// What installs the packages of functions.
+const NPM: Tool =
+    Tool { name: "npm", package: "npm", version: "11.21.2", program: "npm/bin/npm-cli.js", finish: None };
 
 const SOLC: Tool =
     Tool { name: "solc", package: "solc", version: "0.8.37", program: "solc/soljson.js", finish: None };

@@ -101,11 +101,22 @@ fn made(
 fn code_hash(source: &Source) -> Sha256Hex {
     match source {
         Source::File(content) => content.sha256.clone(),
-        Source::Files { files, entrypoint } => {
+        Source::Files { files, entrypoint, packages } => {
             let digests: BTreeMap<_, _> = files.iter().map(|(path, c)| (path, &c.sha256)).collect();
-            let text = canonical_json(&json!({ "files": digests, "entrypoint": entrypoint }));
-            Sha256Hex::from_bytes(Sha256::digest(text).into())
+            let mut all = json!({ "files": digests, "entrypoint": entrypoint });
+            if !packages.is_empty() {
+                all["packages"] = json!(packages);
+            }
+            Sha256Hex::from_bytes(Sha256::digest(canonical_json(&all)).into())
         }
+    }
+}
+
+/// The npm packages of a function by name, with the version of each.
+pub fn packages_of(function: &ReleaseFunction) -> BTreeMap<String, String> {
+    match serde_json::from_value(function.source.clone()) {
+        Ok(Source::Files { packages, .. }) => packages,
+        _ => BTreeMap::new(),
     }
 }
 
@@ -186,17 +197,19 @@ mod tests {
     }
 
     #[test]
-    fn code_of_several_files_is_told_apart_by_files_and_entry() {
+    fn code_of_several_files_is_told_apart_by_files_entry_and_packages() {
         let file = |digit: char| match spec(Some(digit)).source {
             Some(Source::File(content)) => content,
             _ => unreachable!(),
         };
-        let hash = |digit, entrypoint: &str| {
+        let hash = |digit, entrypoint: &str, version: &str| {
             let files = BTreeMap::from([("a.mjs".to_owned(), file(digit)), ("b.mjs".to_owned(), file('9'))]);
-            code_hash(&Source::Files { files, entrypoint: entrypoint.to_owned() })
+            let packages = BTreeMap::from([("zod".to_owned(), version.to_owned())]);
+            code_hash(&Source::Files { files, entrypoint: entrypoint.to_owned(), packages })
         };
-        assert_eq!(hash('1', "a.mjs"), hash('1', "a.mjs"));
-        assert_ne!(hash('1', "a.mjs"), hash('2', "a.mjs"));
-        assert_ne!(hash('1', "a.mjs"), hash('1', "b.mjs"));
+        assert_eq!(hash('1', "a.mjs", "1.0.0"), hash('1', "a.mjs", "1.0.0"));
+        assert_ne!(hash('1', "a.mjs", "1.0.0"), hash('2', "a.mjs", "1.0.0"));
+        assert_ne!(hash('1', "a.mjs", "1.0.0"), hash('1', "b.mjs", "1.0.0"));
+        assert_ne!(hash('1', "a.mjs", "1.0.0"), hash('1', "a.mjs", "1.0.1"));
     }
 }

@@ -41,7 +41,7 @@ pub use canonical::digest;
 pub use check::{Verdict, check, urls};
 pub use database::{SQL_BYTES_MAX, changed};
 pub use error::deploy_problem;
-pub use functions::{FunctionChanged, FunctionDiff, Functions, RUNTIME, function_diff};
+pub use functions::{FunctionChanged, FunctionDiff, Functions, RUNTIME, function_diff, packages_of};
 pub use handlers::misfit;
 pub use manifest_json::{Effective, effective};
 pub use materialise::{FileChange, Files, SiteDiff, materialise, site_diff};

@@ -135,6 +135,9 @@ pub enum Source {
     Files {
         files: BTreeMap<String, Content>,
         entrypoint: String,
+        /// npm packages by name, with the version of each.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        packages: BTreeMap<String, String>,
     },
 }
 

@@ -86,15 +86,27 @@ fn failed(function: &ReleaseFunction, said: &str) -> Problem {
 async fn sources(deps: &Deps, function: &ReleaseFunction) -> Result<Sources, ActorError> {
     let source: Source = serde_json::from_value(function.source.clone())
         .map_err(|e| store::StoreError::Corrupt(format!("source of {}: {e}", function.name)))?;
-    let (contents, entry) = match source {
-        Source::File(content) => (BTreeMap::from([(SINGLE.to_owned(), content)]), SINGLE.to_owned()),
-        Source::Files { files, entrypoint } => (files, entrypoint),
+    let (contents, entry, packages) = match source {
+        Source::File(content) => (single(content), SINGLE.to_owned(), BTreeMap::new()),
+        Source::Files { files, entrypoint, packages } => (files, entrypoint, packages),
     };
     let mut files = BTreeMap::new();
     for (path, content) in contents {
         files.insert(path, read(deps, &content).await?);
     }
-    Ok(Sources { files, entry })
+    Ok(Sources { files, entry, packages })
+}
+
+fn single(content: Content) -> BTreeMap<String, Content> {
+    BTreeMap::from([(SINGLE.to_owned(), content)])
+}
+
+/// One file with packages of these versions; without any it is the file alone.
+pub fn packaged(content: Content, packages: BTreeMap<String, String>) -> Source {
+    if packages.is_empty() {
+        return Source::File(content);
+    }
+    Source::Files { files: single(content), entrypoint: SINGLE.to_owned(), packages }
 }
 
 async fn read(deps: &Deps, content: &Content) -> Result<Bytes, ActorError> {

@@ -13,7 +13,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use functions::{Bundler, Call, Egress, Function, LogLine, LogStream, NodeRunner, Reply, RunError, Workers};
+use functions::{
+    BundleError, Bundler, Call, Egress, Function, LogLine, LogStream, NodeRunner, Packages, Reply, RunError,
+    Workers,
+};
 use futures::FutureExt;
 use store::projects::Secret;
 use store::releases::ReleaseFunction;
@@ -24,7 +27,7 @@ use crate::Deps;
 use crate::kit::ActorError;
 use environment::Environment;
 
-pub use build::{build_all, warnings};
+pub use build::{build_all, packaged, warnings};
 pub use log_keeper::keep_logs;
 pub use runs::{RunAnswer, forget, run_now, sweep};
 
@@ -89,6 +92,17 @@ impl FunctionHost {
     /// `{api}/functions/v1/{name}`
     pub fn url(&self, name: &str) -> String {
         format!("{}/functions/v1/{name}", self.parts.api_base)
+    }
+
+    /// The version that the registry has of each of these packages.
+    ///
+    /// # Errors
+    /// `BundleError`.
+    pub async fn resolve(&self, wanted: &Packages) -> Result<Packages, BundleError> {
+        match self.refused() {
+            Some(why) => Err(BundleError::Unavailable(why.to_owned())),
+            None => self.parts.bundler.resolve(wanted).await,
+        }
     }
 
     /// Calls a function of a release, and tells its log when that fails.

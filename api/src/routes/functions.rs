@@ -289,7 +289,7 @@ fn view(function: &FunctionView) -> Value {
         "created_at": rfc3339(function.created_at),
         "updated_at": rfc3339(function.updated_at),
         "runtime_version": plane::functions::LIBRARY_VERSION,
-        "deps_resolved": {},
+        "deps_resolved": function.packages,
     })
 }
 

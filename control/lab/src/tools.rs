@@ -63,6 +63,8 @@ pub struct FunctionTools {
     /// Node 22.
     pub node: PathBuf,
     pub esbuild: PathBuf,
+    /// The folder of the package.
+    pub npm: PathBuf,
 }
 
 /// Where they are; none when `cargo xtask tools` has not brought them. They need not be reachable for another
@@ -72,7 +74,9 @@ pub fn function_tools(tools: Option<&Path>) -> Option<FunctionTools> {
     let tools = tools.canonicalize().ok()?;
     let installed = read_manifest(&tools).ok()?;
     let place = |name: &str| installed.get(name).map(|entry| tools.join(&entry.program));
-    Some(FunctionTools { node: place("node")?, esbuild: place("esbuild")? })
+    // `npm/bin/npm-cli.js`.
+    let npm = place("npm")?.ancestors().nth(2)?.to_path_buf();
+    Some(FunctionTools { node: place("node")?, esbuild: place("esbuild")?, npm })
 }
 
 fn read_manifest(tools: &Path) -> Result<BTreeMap<String, Installed>, LabError> {

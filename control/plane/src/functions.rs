@@ -6,6 +6,7 @@
 mod answer;
 mod deploy;
 mod invoke;
+mod packages;
 
 use actors::functions::FunctionHost;
 pub use actors::functions::RunAnswer;
@@ -47,6 +48,8 @@ pub struct FunctionView {
     pub updated_at: DateTime<Utc>,
     /// None without a schedule.
     pub scheduled: Option<Scheduled>,
+    /// npm packages by name, with the version of each.
+    pub packages: std::collections::BTreeMap<String, String>,
     /// Of the bundler, when it was deployed.
     pub warnings: Vec<String>,
 }
@@ -161,6 +164,7 @@ impl Plane {
 
     fn function_view(&self, live: LiveFunction) -> FunctionView {
         let LiveFunction { function, created_at, updated_at, scheduled, .. } = live;
+        let packages = actors::deploy::packages_of(&function);
         let ReleaseFunction { name, runtime, timeout_seconds, memory_mb, schedule, .. } = function;
         FunctionView {
             url: format!("{}/functions/v1/{name}", self.public_url()),
@@ -172,6 +176,7 @@ impl Plane {
             updated_at,
             scheduled: scheduled.map(|scheduled| self.with_next(scheduled, schedule.as_deref())),
             schedule,
+            packages,
             warnings: Vec::new(),
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::defaults;
 use crate::kill::KillArgs;
 use crate::sim::SimArgs;
 
@@ -100,6 +101,8 @@ pub struct UpArgs {
     pub google: GoogleArgs,
     #[command(flatten)]
     pub ai: AiArgs,
+    #[command(flatten)]
+    pub npm: NpmArgs,
     /// Believe this issuer's identity tokens of workflows instead of GitHub's.
     #[arg(long, value_name = "URL")]
     pub ci_issuer: Option<String>,
@@ -111,6 +114,17 @@ pub struct UpArgs {
     pub tools: Option<PathBuf>,
     #[command(flatten)]
     pub kill: KillArgs,
+}
+
+/// Both variables are those that npm and Node themselves look at.
+#[derive(Debug, Args)]
+pub struct NpmArgs {
+    /// Where the packages of functions come from.
+    #[arg(long, env = "npm_config_registry", default_value = defaults::NPM_REGISTRY, value_name = "URL")]
+    pub npm_registry: String,
+    /// Certificate authorities of that registry, in PEM.
+    #[arg(long, env = "NODE_EXTRA_CA_CERTS", value_name = "FILE")]
+    pub npm_ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

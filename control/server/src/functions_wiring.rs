@@ -67,6 +67,7 @@ fn runner(chosen: &FunctionsConfig) -> anyhow::Result<RunnerConfig> {
         folder,
         isolation: chosen.isolation,
         workers_max: usize::try_from(chosen.workers_max).unwrap_or(usize::MAX),
+        packages: chosen.packages.clone(),
     })
 }
 

@@ -311,6 +311,13 @@ fn add_optional_sections(value: &mut serde_json::Value, config: &Config) -> anyh
             "folder": absolute(&functions.folder)?,
             "workers_max": functions.workers_max,
         });
+        if let Some(packages) = &functions.packages {
+            value["functions"]["npm"] = absolute(&packages.npm)?.into();
+            value["functions"]["npm_registry"] = packages.registry.as_str().into();
+            if let Some(file) = &packages.ca_file {
+                value["functions"]["npm_ca_file"] = absolute(file)?.into();
+            }
+        }
     }
     Ok(())
 }
@@ -366,6 +373,11 @@ mod tests {
                 folder: data.join("functions"),
                 isolation: functions::Isolation::Namespaces,
                 workers_max: 7,
+                packages: Some(functions::PackagesConfig {
+                    npm: "/opt/npm".into(),
+                    registry: "http://127.0.0.1:7/".into(),
+                    ca_file: None,
+                }),
                 optional: true,
             }),
         };
@@ -381,6 +393,7 @@ mod tests {
         assert_eq!(read.sites.port, Some(4020));
         let functions = read.functions.unwrap();
         assert_eq!((functions.workers_max, functions.optional), (7, false));
+        assert_eq!(functions.packages.unwrap().registry, "http://127.0.0.1:7/");
         assert_eq!(read.google.unwrap().issuer, "http://127.0.0.1:9");
         let ai = read.ai.unwrap().provider;
         assert_eq!((ai.base_url.as_str(), ai.api_key.is_some()), ("http://127.0.0.1:9/v1", true));

@@ -132,15 +132,20 @@ async fn cards(
 fn functions(arguments: &UpArgs, data: &Path) -> Option<FunctionsConfig> {
     let tools = lab::function_tools(arguments.tools.as_deref());
     if tools.is_none() {
-        progress("no Node and esbuild among the tools: functions are stored and not run");
+        progress("no Node, esbuild and npm among the tools: functions are stored and not run");
     }
-    let lab::FunctionTools { node, esbuild } = tools?;
+    let lab::FunctionTools { node, esbuild, npm } = tools?;
     Some(FunctionsConfig {
         node,
         esbuild,
         folder: data.join("functions"),
         isolation: functions::Isolation::Namespaces,
         workers_max: defaults::WORKERS_MAX,
+        packages: Some(functions::PackagesConfig {
+            npm,
+            registry: arguments.npm.npm_registry.clone(),
+            ca_file: arguments.npm.npm_ca_file.clone().filter(|file| file.is_file()),
+        }),
         optional: true,
     })
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::packages::{self, Packages};
 use crate::sandbox::{Bind, Limits, Plan};
 use crate::{RunnerConfig, spawn};
 
@@ -24,6 +25,7 @@ pub const TOOLCHAIN: &str = "esbuild-0.28.2/library-1";
 const BUNDLE_BYTES_MAX: usize = 25 << 20;
 const BUNDLE_BYTES_WARN: usize = 10 << 20;
 const BUILD_SECS_MAX: u64 = 30;
+const INSTALL_SECS_MAX: u64 = 120;
 const BUILDS_AT_ONCE: usize = 2;
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 const MEMORY_BYTES_MAX: u64 = 2 << 30;
@@ -40,6 +42,8 @@ pub struct Sources {
     pub files: BTreeMap<String, Bytes>,
     /// One of the paths.
     pub entry: String,
+    /// With the version that is installed of each.
+    pub packages: Packages,
 }
 
 /// What came out.
@@ -72,81 +76,136 @@ impl Bundler {
         Self { config, places: Semaphore::new(BUILDS_AT_ONCE) }
     }
 
+    /// The version that is installed of each of these packages, wanted by name and version, range or tag.
+    ///
+    /// # Errors
+    /// [`BundleError`].
+    pub async fn resolve(&self, wanted: &Packages) -> Result<Packages, BundleError> {
+        let _place = self.place().await?;
+        let folder = spawn::folder(&self.config, &["src", "lib", "boot", "run"]).map_err(unavailable)?;
+        let plan = packages::plan(&self.config, folder.path(), wanted, packages::Mode::Resolve, &[])?;
+        let _registry = packages::broker(&self.config, folder.path())?;
+        let out = run(&self.config, &plan, INSTALL_SECS_MAX).await?;
+        serde_json::from_slice(&out.code).map_err(|e| BundleError::Unavailable(e.to_string()))
+    }
+
     /// # Errors
     /// [`BundleError`].
     pub async fn bundle(&self, sources: &Sources) -> Result<Bundle, BundleError> {
-        let unavailable = |e: std::io::Error| BundleError::Unavailable(e.to_string());
-        let _place = self.places.acquire().await.map_err(|e| BundleError::Unavailable(e.to_string()))?;
-        let folder = spawn::folder(&self.config, &["src", "lib"]).map_err(unavailable)?;
+        let _place = self.place().await?;
+        let folder = spawn::folder(&self.config, &["src", "lib", "boot", "run"]).map_err(unavailable)?;
         for (path, bytes) in &sources.files {
             write(&folder.path().join("src"), path, bytes).map_err(unavailable)?;
         }
         write(&folder.path().join("lib"), "functions.ts", LIBRARY.as_bytes()).map_err(unavailable)?;
-        let plan = self.plan(folder.path(), &sources.entry);
-        let mut child = spawn::command(&self.config, &plan).spawn().map_err(unavailable)?;
-        let _lease = child.stdin.take();
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err(BundleError::Unavailable("no pipes".to_owned()));
+        let words = esbuild_words(sources);
+        let out = if sources.packages.is_empty() {
+            run(&self.config, &self.plan(folder.path(), words), BUILD_SECS_MAX).await?
+        } else {
+            let wanted = &sources.packages;
+            let plan = packages::plan(&self.config, folder.path(), wanted, packages::Mode::Bundle, &words)?;
+            let _registry = packages::broker(&self.config, folder.path())?;
+            run(&self.config, &plan, INSTALL_SECS_MAX + BUILD_SECS_MAX).await?
         };
-        let (mut code, mut said) = (Vec::new(), Vec::new());
-        let mut stdout = stdout.take(BUNDLE_BYTES_MAX as u64 + 1);
-        let mut stderr = stderr.take(1 << 20);
-        let done = async {
-            let read = tokio::join!(stdout.read_to_end(&mut code), stderr.read_to_end(&mut said));
-            read.0.and(read.1)?;
-            if code.len() > BUNDLE_BYTES_MAX {
-                let _ = child.start_kill();
-            }
-            child.wait().await
-        };
-        let status = tokio::time::timeout(Duration::from_secs(BUILD_SECS_MAX), done).await;
-        let said = text(&said);
-        let status = match status {
-            Err(_) => {
-                return Err(BundleError::Source(format!("the build took more than {BUILD_SECS_MAX} s")));
-            }
-            Ok(status) => status.map_err(unavailable)?,
-        };
-        if code.len() > BUNDLE_BYTES_MAX {
-            return Err(BundleError::Source("the bundle is larger than 25 MB".to_owned()));
-        }
-        match (status.success(), said.contains("[ERROR]")) {
-            (true, _) => Ok(bundle(code, &said)),
-            (false, true) => Err(BundleError::Source(said)),
-            (false, false) => Err(BundleError::Unavailable(said)),
-        }
+        Ok(bundle(out.code, &out.said))
     }
 
-    fn plan(&self, folder: &Path, entry: &str) -> Plan {
-        let words = [
-            format!("./{entry}"),
-            "--bundle".to_owned(),
-            "--platform=node".to_owned(),
-            "--format=esm".to_owned(),
-            "--target=node22".to_owned(),
-            "--alias:@run402/functions=/lib402/functions.ts".to_owned(),
-            format!("--banner:js={BANNER}"),
-            "--tsconfig-raw={}".to_owned(),
-            "--log-level=warning".to_owned(),
-            "--log-limit=10".to_owned(),
-            "--color=false".to_owned(),
-            "--charset=utf8".to_owned(),
-        ];
+    async fn place(&self) -> Result<SemaphorePermit<'_>, BundleError> {
+        self.places.acquire().await.map_err(|e| BundleError::Unavailable(e.to_string()))
+    }
+
+    fn plan(&self, folder: &Path, words: Vec<String>) -> Plan {
         Plan {
             root: folder.join("root"),
             program: "/esbuild".into(),
-            args: words.into(),
+            args: words,
             env: vec![("GOMAXPROCS".to_owned(), "2".to_owned())],
             folder: "/src".into(),
-            binds: vec![
-                Bind::new(&self.config.esbuild, "/esbuild"),
-                Bind::new(&folder.join("src"), "/src"),
-                Bind::new(&folder.join("lib"), "/lib402"),
-            ],
+            binds: binds(&self.config, folder),
             uid: spawn::next_uid(),
-            limits: Limits { data_bytes: MEMORY_BYTES_MAX, processes: 64, files: 512, tmp_bytes: 1 << 20 },
+            limits: Limits {
+                data_bytes: MEMORY_BYTES_MAX,
+                processes: 64,
+                files: 512,
+                tmp_bytes: 1 << 20,
+                tmp_files: 64,
+            },
         }
     }
+}
+
+/// What every build sees.
+pub(crate) fn binds(config: &RunnerConfig, folder: &Path) -> Vec<Bind> {
+    vec![
+        Bind::new(&config.esbuild, "/esbuild"),
+        Bind::new(&folder.join("src"), "/src"),
+        Bind::new(&folder.join("lib"), "/lib402"),
+    ]
+}
+
+fn esbuild_words(sources: &Sources) -> Vec<String> {
+    let mut words = vec![
+        format!("./{}", sources.entry),
+        "--bundle".to_owned(),
+        "--platform=node".to_owned(),
+        "--format=esm".to_owned(),
+        "--target=node22".to_owned(),
+        format!("--banner:js={BANNER}"),
+        "--tsconfig-raw={}".to_owned(),
+        "--log-level=warning".to_owned(),
+        "--log-limit=10".to_owned(),
+        "--color=false".to_owned(),
+        "--charset=utf8".to_owned(),
+    ];
+    if !sources.packages.contains_key(packages::LIBRARY_PACKAGE) {
+        words.push(format!("--alias:{}=/lib402/functions.ts", packages::LIBRARY_PACKAGE));
+    }
+    words
+}
+
+/// What a program wrote.
+struct Out {
+    code: Vec<u8>,
+    said: String,
+}
+
+/// Runs a program in its sandbox for so long.
+async fn run(config: &RunnerConfig, plan: &Plan, secs_max: u64) -> Result<Out, BundleError> {
+    let mut child = spawn::command(config, plan).spawn().map_err(unavailable)?;
+    let _lease = child.stdin.take();
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(BundleError::Unavailable("no pipes".to_owned()));
+    };
+    let (mut code, mut said) = (Vec::new(), Vec::new());
+    let mut stdout = stdout.take(BUNDLE_BYTES_MAX as u64 + 1);
+    let mut stderr = stderr.take(1 << 20);
+    let done = async {
+        let read = tokio::join!(stdout.read_to_end(&mut code), stderr.read_to_end(&mut said));
+        read.0.and(read.1)?;
+        if code.len() > BUNDLE_BYTES_MAX {
+            let _ = child.start_kill();
+        }
+        child.wait().await
+    };
+    let status = tokio::time::timeout(Duration::from_secs(secs_max), done).await;
+    let said = text(&said);
+    let status = match status {
+        Err(_) => return Err(BundleError::Source(format!("the build took more than {secs_max} s"))),
+        Ok(status) => status.map_err(unavailable)?,
+    };
+    if code.len() > BUNDLE_BYTES_MAX {
+        return Err(BundleError::Source("the bundle is larger than 25 MB".to_owned()));
+    }
+    match (status.success(), said.contains("[ERROR]")) {
+        (true, _) => Ok(Out { code, said }),
+        (false, true) => Err(BundleError::Source(said)),
+        (false, false) => Err(BundleError::Unavailable(said)),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
+pub(crate) fn unavailable(e: std::io::Error) -> BundleError {
+    BundleError::Unavailable(e.to_string())
 }
 
 /// Paths are canonical, and looked at again: they must stay inside.

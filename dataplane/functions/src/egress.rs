@@ -45,6 +45,8 @@ impl Gateway {
 /// The rules, and whose connections to the gateway are open.
 pub struct Egress {
     gateway: Gateway,
+    /// Nothing but the gateway is reached.
+    is_closed: bool,
     /// Our side of each connection to the gateway, with the depth of the calls behind it. A connection is kept
     /// and used by later calls, so it is asked for with each request.
     calls: Mutex<HashMap<SocketAddr, Depth>>,
@@ -55,7 +57,14 @@ pub(crate) type Depth = Arc<dyn Fn() -> u32 + Send + Sync>;
 
 impl Egress {
     pub fn new(gateway: Gateway) -> Self {
-        Self { gateway, calls: Mutex::default() }
+        Self { gateway, is_closed: false, calls: Mutex::default() }
+    }
+
+    /// To one registry of packages, and nowhere else.
+    pub(crate) fn to_registry(host: &str, port: u16) -> Self {
+        let host = host.to_ascii_lowercase();
+        let gateway = Gateway { apex: host.clone(), host, port, address: None };
+        Self { gateway, is_closed: true, calls: Mutex::default() }
     }
 
     /// How many functions called one another up to the request of this peer; none for other peers.
@@ -105,6 +114,9 @@ impl Egress {
 
     async fn reach(&self, host: &str, port: u16) -> Result<TcpStream, String> {
         let ours = self.gateway.is(host, port);
+        if self.is_closed && !ours {
+            return Err("only the registry is reached from here".to_owned());
+        }
         let addresses = match self.gateway.address.filter(|_| ours) {
             Some(address) => vec![address],
             None => {

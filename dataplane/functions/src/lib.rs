@@ -15,6 +15,7 @@ mod egress;
 mod error;
 mod frame;
 mod logs;
+mod packages;
 mod pool;
 pub mod sandbox;
 mod spawn;
@@ -33,6 +34,7 @@ pub use cron::Cron;
 pub use egress::{Egress, Gateway};
 pub use error::RunError;
 pub use logs::{LogLine, LogStream, Redactor};
+pub use packages::{Packages, package_wanted};
 pub use pool::{Counts, Workers};
 
 /// Largest body of a request and of a response.
@@ -63,6 +65,19 @@ pub struct RunnerConfig {
     pub isolation: Isolation,
     /// Workers at once, bound or not.
     pub workers_max: usize,
+    /// Where packages come from; without it functions have none.
+    pub packages: Option<PackagesConfig>,
+}
+
+/// npm and its registry.
+#[derive(Debug, Clone)]
+pub struct PackagesConfig {
+    /// The folder of the package `npm`.
+    pub npm: PathBuf,
+    /// `https://host[:port]/`. Nothing else is reached while packages are installed.
+    pub registry: String,
+    /// Certificate authorities beside Node's own, in PEM.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Gives the bundle of a function that no worker is bound to yet; the error is for the log.

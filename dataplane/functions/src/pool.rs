@@ -110,7 +110,13 @@ impl Workers {
             folder: "/".into(),
             binds: vec![Bind::new(&config.esbuild, "/esbuild")],
             uid: spawn::next_uid(),
-            limits: Limits { data_bytes: 1 << 30, processes: 64, files: 64, tmp_bytes: 1 << 20 },
+            limits: Limits {
+                data_bytes: 1 << 30,
+                processes: 64,
+                files: 64,
+                tmp_bytes: 1 << 20,
+                tmp_files: 64,
+            },
         };
         let mut child = spawn::command(config, &plan).spawn()?;
         // Kept: when it ends, so does the child.

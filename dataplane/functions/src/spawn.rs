@@ -19,11 +19,13 @@ use crate::sandbox::{Bind, LAUNCHER, Limits, Plan};
 use crate::{Isolation, RunnerConfig};
 
 const BOOTSTRAP: &str = include_str!("node/bootstrap.mjs");
+pub(crate) const TUNNEL: &str = include_str!("node/tunnel.mjs");
 const READY_SECS_MAX: u64 = 20;
 /// Node's own threads, and a few more.
 const PROCESSES_MAX: u64 = 48;
 const FILES_MAX: u64 = 256;
 const TMP_BYTES_MAX: u64 = 64 << 20;
+const TMP_FILES_MAX: u64 = 4096;
 /// What Node takes beside the function's memory, as the kernel counts private memory.
 const DATA_BYTES_BASE: u64 = 512 << 20;
 /// Users of the machine that workers become when root starts them, one each.
@@ -95,6 +97,11 @@ pub(crate) fn folder(config: &RunnerConfig, parts: &[&str]) -> io::Result<TempDi
     Ok(folder)
 }
 
+/// The socket that a sandbox asks its broker at.
+pub(crate) fn egress_listener(folder: &Path) -> io::Result<UnixListener> {
+    listener(&fs::File::open(folder.join("run"))?, "e")
+}
+
 /// A socket in a folder, by a name that is short however deep the folder is.
 fn listener(run: &fs::File, name: &str) -> io::Result<UnixListener> {
     let path = format!("/proc/self/fd/{}/{name}", run.as_raw_fd());
@@ -111,6 +118,7 @@ pub(crate) async fn start(config: &RunnerConfig, memory_mb: u32) -> io::Result<S
     let folder = folder(config, &["code", "boot", "run"])?;
     let place = |part: &str| folder.path().join(part);
     fs::write(place("boot").join("bootstrap.mjs"), BOOTSTRAP)?;
+    fs::write(place("boot").join("tunnel.mjs"), TUNNEL)?;
     let run = fs::File::open(place("run"))?;
     let (control, egress) = (listener(&run, "s")?, listener(&run, "e")?);
     let plan = Plan {
@@ -135,6 +143,7 @@ pub(crate) async fn start(config: &RunnerConfig, memory_mb: u32) -> io::Result<S
             processes: PROCESSES_MAX,
             files: FILES_MAX,
             tmp_bytes: TMP_BYTES_MAX,
+            tmp_files: TMP_FILES_MAX,
         },
     };
     let mut child = command(config, &plan).spawn()?;

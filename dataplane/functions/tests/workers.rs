@@ -2,14 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod packages;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use functions::{
-    Bundler, Call, Egress, Function, Gateway, Isolation, LogLine, NodeRunner, Redactor, Reply, RunError,
-    RunnerConfig, Sources, Workers,
+    Bundler, Call, Egress, Function, Gateway, Isolation, LogLine, NodeRunner, Packages, Redactor, Reply,
+    RunError, RunnerConfig, Sources, Workers,
 };
 use futures::FutureExt;
 use tempfile::TempDir;
@@ -43,6 +45,7 @@ fn world() -> World {
         folder: folder.path().to_path_buf(),
         isolation: Isolation::Namespaces,
         workers_max: 32,
+        packages: None,
     };
     let gateway = Gateway { host: "gateway.test".into(), port: 80, apex: "sites.test".into(), address: None };
     let (to, logs) = mpsc::channel(10_000);
@@ -226,7 +229,9 @@ async fn sources_are_bundled_and_mistakes_quote_the_line() {
     let bundler = Bundler::new(world.config.clone());
     let bundle = async |files: &[(&str, &str)]| {
         let files = files.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from((*text).to_owned())));
-        bundler.bundle(&Sources { files: files.collect(), entry: "index.ts".into() }).await
+        bundler
+            .bundle(&Sources { files: files.collect(), entry: "index.ts".into(), packages: Packages::new() })
+            .await
     };
     let good = bundle(&[
         (

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actors::deploy::{
-    Anchor, Base, Content, FunctionChange as SpecChange, FunctionSpec, RUNTIME, Source, Spec,
-};
+use actors::deploy::{Anchor, Base, Content, FunctionChange as SpecChange, FunctionSpec, RUNTIME, Spec};
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -29,7 +27,7 @@ pub struct FunctionDeploy {
     pub name: String,
     pub code: String,
     pub change: FunctionChange,
-    /// npm packages.
+    /// npm packages: names, with a version, range or tag after `@`.
     pub deps: Vec<String>,
 }
 
@@ -48,7 +46,8 @@ impl Plane {
     ///
     /// # Errors
     /// As [`Plane::service_key`]; the lifecycle's refusals; `BAD_FUNCTION`; `FUNCTION_BUILD_FAILED` with the
-    /// quoted line, and what was live still is; what the tier does not allow.
+    /// quoted line or npm's words, and what was live still is; what the tier does not allow;
+    /// `FUNCTION_UNAVAILABLE` for packages where none are installed.
     ///
     /// # Source
     /// Wire contract 03 section 2.1.
@@ -63,9 +62,7 @@ impl Plane {
         if asked.code.trim().is_empty() {
             return Err(bad("code", "the module's source is needed"));
         }
-        if !asked.deps.is_empty() {
-            return Err(bad("deps", "this server does not install npm packages yet: bundle them into code"));
-        }
+        let packages = self.packages_resolved(&asked.deps).await?;
         let mut change = asked.change;
         let live = store::functions::live_function_find(&self.deps().store, project, &name).await;
         if live.map_err(store_problem)?.is_none() {
@@ -78,7 +75,7 @@ impl Plane {
         let policy = change.policy.clone();
         let mut spec = function_spec(change)?;
         spec.runtime = Some(RUNTIME.to_owned());
-        spec.source = Some(Source::File(source));
+        spec.source = Some(actors::functions::packaged(source, packages));
         let set = BTreeMap::from([(name.clone(), spec)]);
         self.functions_change(caller, project, SpecChange::Patch { set, delete: Vec::new() }).await?;
         self.policy_set((project, &name), &policy).await?;
@@ -219,7 +216,7 @@ fn function_spec(change: FunctionChange) -> Result<FunctionSpec, Problem> {
     })
 }
 
-fn bad(field: &str, why: &str) -> Problem {
+pub(super) fn bad(field: &str, why: &str) -> Problem {
     Problem::new(Code::BadFunction, format!("{field}: {why}")).detail("field", field)
 }
 

@@ -26,3 +26,4 @@ pub const OPERATOR_CONTACT: &str = "the operator of this server";
 
 /// Processes of functions at once.
 pub const WORKERS_MAX: u64 = 200;
+pub const NPM_REGISTRY: &str = "https://registry.npmjs.org/";

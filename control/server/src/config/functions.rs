@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use functions::Isolation;
+use functions::{Isolation, PackagesConfig};
 
 use super::defaults;
 use super::reader::Section;
@@ -15,6 +15,8 @@ pub struct FunctionsConfig {
     pub folder: PathBuf,
     pub isolation: Isolation,
     pub workers_max: u64,
+    /// Where packages come from; without it functions have none.
+    pub packages: Option<PackagesConfig>,
     /// A server whose machine refuses a sandbox starts all the same, and runs no functions.
     pub optional: bool,
 }
@@ -32,13 +34,25 @@ impl FunctionsConfig {
         s.check(isolation.is_none() || named.is_some(), "isolation", || kinds.to_owned());
         let enough = workers_max.is_none_or(|n| (1..=10_000).contains(&n));
         s.check(enough, "workers_max", || "1 to 10000".to_owned());
+        let npm = s.optional::<String>("npm", "the folder of the package npm");
+        let url = "the URL of a registry, such as https://registry.npmjs.org/";
+        let registry = s.or("npm_registry", defaults::NPM_REGISTRY.to_owned(), url);
+        let ca_file = s.optional::<String>("npm_ca_file", "a file with certificate authorities in PEM");
+        let is_url = |text: &String| text.starts_with("https://") || text.starts_with("http://");
+        s.check(registry.as_ref().is_none_or(is_url), "npm_registry", || url.to_owned());
         s.finish();
+        let (npm, registry, ca_file) = (npm?, registry?, ca_file?);
         Some(Self {
             node: node?.into(),
             esbuild: esbuild?.into(),
             folder: folder?.into(),
             isolation: named?,
             workers_max: workers_max?,
+            packages: npm.map(|npm| PackagesConfig {
+                npm: npm.into(),
+                registry,
+                ca_file: ca_file.map(Into::into),
+            }),
             optional: false,
         })
     }

@@ -64,7 +64,7 @@ fn build(plan: &Plan) -> Result<(), Refused> {
     }
     let tmp = root.join("tmp");
     fs::create_dir(&tmp).during("make /tmp")?;
-    let size = format!("size={},nr_inodes=4096,mode=1777", plan.limits.tmp_bytes);
+    let size = format!("size={},nr_inodes={},mode=1777", plan.limits.tmp_bytes, plan.limits.tmp_files);
     mount(Some("tmpfs"), &tmp, Some("tmpfs"), sealed | MsFlags::MS_NOEXEC, Some(size.as_str()))
         .during("mount /tmp")?;
     let proc = root.join("proc");

@@ -47,4 +47,6 @@ pub struct Limits {
     pub files: u64,
     /// Of `/tmp`, and of one file.
     pub tmp_bytes: u64,
+    /// Files and folders in `/tmp`.
+    pub tmp_files: u64,
 }

@@ -144,7 +144,7 @@ fn source(fields: &Fields, place: &str, bad: &mut Mistakes) -> Option<Source> {
             let entrypoint = fields.get("entrypoint").and_then(Value::as_str).unwrap_or_default();
             match sites::path::canonical(entrypoint) {
                 Ok(entrypoint) if files.contains_key(&entrypoint) => {
-                    Some(Source::Files { files, entrypoint })
+                    Some(Source::Files { files, entrypoint, packages: BTreeMap::new() })
                 }
                 _ => {
                     bad.add(&format!("{place}.entrypoint"), "name one of the files");
