@@ -116,14 +116,8 @@ fn advance(function: &DueFunction, paused: bool, now: DateTime<Utc>) -> Advance 
         // Times before the change were the old schedule's.
         return moved(cron.next_after(from).filter(|at| *at > now).or(next), Vec::new());
     }
-    let mut times = vec![from];
-    while let Some(time) = times.last().and_then(|last| cron.next_after(*last)).filter(|time| *time <= now) {
-        if times.len() >= MISSED_MAX {
-            // The oldest ones are beyond what a history is for.
-            times.remove(0);
-        }
-        times.push(time);
-    }
+    // What is older is beyond what a history is for.
+    let times = cron.newest_between(from, now, MISSED_MAX);
     let newest = times.last().copied();
     let why = |time: DateTime<Utc>| match function.missed.as_str() {
         _ if paused => Some(PAUSED),
@@ -261,7 +255,8 @@ mod tests {
         let paused = advance(&due("*/15 * * * *", "run_all", "2026-11-26T10:00:00Z"), true, late);
         assert!(paused.runs.iter().all(|(_, why)| *why == Some(PAUSED)));
         let years = advance(&due("* * * * *", "run_all", "2020-01-01T00:00:00Z"), false, late);
-        assert_eq!(years.runs.len(), MISSED_MAX);
+        assert_eq!((years.runs.len(), years.runs.last().unwrap().0), (MISSED_MAX, late));
+        assert_eq!(years.runs[0].0, late - chrono::TimeDelta::minutes(999));
     }
 
     // F05. Goal: a change of the schedule starts afresh, and a schedule that never comes leaves nothing due.

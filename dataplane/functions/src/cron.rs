@@ -1,6 +1,6 @@
 //! Schedules: five fields of cron, in UTC.
 
-use chrono::{DateTime, Datelike, Days, NaiveTime, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Utc};
 
 /// A rule that is never met within this time has no next run (February 30).
 const DAYS_MAX: u64 = 366 * 8 + 3;
@@ -58,11 +58,24 @@ impl Cron {
             if !self.falls_on(&day) {
                 return None;
             }
-            self.times.iter().find_map(|minute| {
-                let time = NaiveTime::from_hms_opt(minute / 60, minute % 60, 0)?;
-                Some(day.and_time(time).and_utc()).filter(|at| *at > after)
-            })
+            self.times.iter().find_map(|minute| instant(day, *minute).filter(|at| *at > after))
         })
+    }
+
+    /// The newest `max` runs from `from` up to `to`, both included, the oldest first.
+    pub fn newest_between(&self, from: DateTime<Utc>, to: DateTime<Utc>, max: usize) -> Vec<DateTime<Utc>> {
+        let (first, mut day) = (from.date_naive(), to.date_naive());
+        let mut found = Vec::new();
+        while day >= first && found.len() < max {
+            if self.falls_on(&day) {
+                let times = self.times.iter().rev().filter_map(|minute| instant(day, *minute));
+                found.extend(times.filter(|at| (from..=to).contains(at)).take(max - found.len()));
+            }
+            let Some(before) = day.pred_opt() else { break };
+            day = before;
+        }
+        found.reverse();
+        found
     }
 
     fn falls_on(&self, day: &impl Datelike) -> bool {
@@ -71,6 +84,11 @@ impl Cron {
         let fits = if self.either_day { date || weekday } else { date && weekday };
         self.months.contains(&day.month()) && fits
     }
+}
+
+fn instant(day: NaiveDate, minute_of_day: u32) -> Option<DateTime<Utc>> {
+    let time = NaiveTime::from_hms_opt(minute_of_day / 60, minute_of_day % 60, 0)?;
+    Some(day.and_time(time).and_utc())
 }
 
 /// The numbers of a field, sorted.
