@@ -156,6 +156,8 @@ impl World {
             cards: None,
             prices: billing::PriceTable::lab(),
             hosts: sites::Hosts::new("http", "localhost", None),
+            dns: None,
+            acme: None,
             actors: OnceLock::new(),
         });
         let started = Actors::start(&deps, Limits::default(), Arc::new(NoPeers)).await.unwrap();

@@ -6,7 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+pub mod acme;
 mod chain;
+pub mod dns;
 mod flows;
 mod lab;
 mod oracle;

@@ -1,5 +1,6 @@
 //! One file per resource; each has `routes()`.
 
+pub(crate) mod acme;
 mod admin;
 mod auth;
 mod billing;
@@ -8,6 +9,7 @@ mod ci;
 mod content;
 mod deploy;
 mod docs;
+mod domains;
 mod expose;
 mod facilitator;
 mod faucet;
@@ -37,6 +39,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())
+        .merge(domains::routes())
         .merge(expose::routes())
         .merge(facilitator::routes())
         .merge(faucet::routes())

@@ -12,8 +12,9 @@ use lab::LabEndpoints;
 use types::{Entropy, Network, NodeId, OsEntropy, UsdMicros};
 
 use crate::config::{
-    CellConfig, ChainConfig, CiConfig, Config, ControlDbConfig, GoogleConfig, IdentityConfig, KeystoreConfig,
-    Listen, PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig, defaults,
+    CellConfig, ChainConfig, CiConfig, Config, ControlDbConfig, DomainsConfig, GoogleConfig, IdentityConfig,
+    KeystoreConfig, Listen, PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig,
+    TlsConfig, defaults,
 };
 
 const FEE_PAYER: &str = "lab-fee-payer";
@@ -38,6 +39,8 @@ pub struct Choices<'a> {
     pub google: Option<GoogleConfig>,
     /// Whose workflows may deploy.
     pub ci: CiConfig,
+    pub domains: DomainsConfig,
+    pub tls: Option<TlsConfig>,
 }
 
 /// What else may be chosen about the lab's chain.
@@ -122,6 +125,8 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         stripe: choices.stripe,
         google: choices.google,
         ci: choices.ci,
+        domains: choices.domains,
+        tls: choices.tls,
     })
 }
 
@@ -249,6 +254,11 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
         },
     });
     others(&mut value, config);
+    // A second node shares the names; it has no TLS of its own unless it is given a port.
+    value["domains"] = serde_json::json!({ "addresses": config.domains.addresses });
+    if let Some(resolver) = config.domains.resolver {
+        value["domains"]["resolver"] = resolver.to_string().into();
+    }
     let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
     Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
 }
@@ -318,6 +328,11 @@ mod tests {
                 issuer: "http://127.0.0.1:9".into(),
             }),
             ci: CiConfig { issuer: "http://127.0.0.1:8".into(), ..CiConfig::default() },
+            domains: DomainsConfig {
+                resolver: Some("127.0.0.1:53".parse().unwrap()),
+                ..DomainsConfig::default()
+            },
+            tls: None,
         };
         let first = make(choices(), &lab).unwrap();
         let key_before = std::fs::read(&first.server.master_key_file).unwrap();
@@ -331,6 +346,7 @@ mod tests {
         assert_eq!(read.sites.port, Some(4020));
         assert_eq!(read.google.unwrap().issuer, "http://127.0.0.1:9");
         assert_eq!((read.ci.issuer.as_str(), read.ci.audiences.len()), ("http://127.0.0.1:8", 1));
+        assert_eq!(read.domains.resolver, Some("127.0.0.1:53".parse().unwrap()));
         let stripe = read.stripe.unwrap();
         assert_eq!(
             (stripe.webhook_secrets.len(), stripe.api_base.as_deref()),

@@ -41,6 +41,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     72 "0072_event_subjects",
     80 "0080_deploy_parts",
     110 "0110_ci",
+    111 "0111_domains",
+    112 "0112_certificates",
 ];
 
 impl Store {

@@ -8,6 +8,7 @@ mod billing;
 mod ci;
 mod content;
 mod deploy;
+mod domains;
 mod expose;
 mod facilitator;
 mod lab;
@@ -34,6 +35,7 @@ const PARTS: &[&[Operation]] = &[
     deploy::OPERATIONS,
     secrets::OPERATIONS,
     subdomains::OPERATIONS,
+    domains::OPERATIONS,
     ci::OPERATIONS,
     service::OPERATIONS,
     admin::OPERATIONS,

@@ -6,6 +6,7 @@ mod auth;
 mod billing;
 mod ci;
 mod deploy;
+mod domains;
 mod expose;
 mod init;
 mod lab;
@@ -50,6 +51,9 @@ pub enum Command {
     /// Names under the hosting apex.
     #[command(subcommand)]
     Subdomains(subdomains::Subdomains),
+    /// Domains of your own.
+    #[command(subcommand)]
+    Domains(domains::Domains),
     /// Deploys by CI workflows.
     #[command(subcommand)]
     Ci(ci::Ci),
@@ -83,6 +87,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Auth(auth) => auth::run(auth, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
+        Command::Domains(domains) => domains::run(domains, context).await,
         Command::Ci(ci) => ci::run(ci, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,

@@ -8,6 +8,7 @@ pub mod defaults;
 mod google;
 mod http;
 mod identity;
+mod names;
 mod prices;
 mod reader;
 mod stripe;
@@ -22,6 +23,7 @@ pub use data::{CellConfig, ControlDbConfig, S3Config};
 pub use google::{GoogleConfig, is_issuer};
 pub use http::{Listen, ServerConfig, SitesConfig};
 pub use identity::IdentityConfig;
+pub use names::{DomainsConfig, TlsConfig};
 pub use prices::PricesConfig;
 pub use reader::Mistake;
 pub use stripe::StripeConfig;
@@ -44,6 +46,9 @@ pub struct Config {
     pub google: Option<GoogleConfig>,
     /// Whose workflows may deploy: GitHub's, unless told otherwise.
     pub ci: CiConfig,
+    pub domains: DomainsConfig,
+    /// TLS is spoken here where it is there; elsewhere a proxy in front does.
+    pub tls: Option<TlsConfig>,
 }
 
 /// Why a file is no configuration.
@@ -114,6 +119,8 @@ impl Config {
         let stripe = root.section_if_there("stripe").map(StripeConfig::read);
         let google = root.section_if_there("google").map(GoogleConfig::read);
         let ci = CiConfig::read(root.section_or_empty("ci"));
+        let domains = DomainsConfig::read(root.section_or_empty("domains"));
+        let tls = root.section_if_there("tls").map(TlsConfig::read);
         root.check(
             distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
             "chains",
@@ -149,6 +156,11 @@ impl Config {
                 None => None,
             },
             ci: ci?,
+            domains: domains?,
+            tls: match tls {
+                Some(tls) => Some(tls?),
+                None => None,
+            },
         })
     }
 }
