@@ -26,9 +26,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         started = starting => started?,
         () = signals.next() => return Ok(()),
     };
-    ready::print(
-        &json!({ "ready": true, "api": api, "listen": node.listen(), "tls": node.tls_listen(), "internal": node.internal_url() }),
-    );
+    ready::print(&json!({
+        "ready": true,
+        "api": api,
+        "listen": node.listen(),
+        "tls": node.tls_listen(),
+        "internal": node.internal_url(),
+    }));
     signals.next().await;
     signals.second_ends_at_once();
     tracing::info!("draining");
