@@ -29,8 +29,12 @@ pub struct Deps {
     /// Mail is kept in the control database instead of sent: in a lab. Without it there is no mail.
     pub captures_mail: bool,
     pub blobs: Arc<dyn blobs::Blobs>,
+    /// Builds and runs functions; none where functions do not run.
+    pub functions: Option<Arc<crate::functions::FunctionHost>>,
     /// The Stripe account that cards pay to; none where cards are not taken.
     pub cards: Option<Arc<billing::stripe::Cards>>,
+    /// Who makes images and reads texts; none unless the operator named a provider.
+    pub ai: Option<AiDeps>,
     /// API calls on their way to the database.
     pub meter: Meter,
     /// Prices and limits; the quote is a function of it.
@@ -43,6 +47,16 @@ pub struct Deps {
     pub acme: Option<sites::Acme>,
     /// Set once all directories run; actors use it to call down the list.
     pub actors: OnceLock<Actors>,
+}
+
+/// The AI provider, and what the operator decided about it.
+#[derive(Clone)]
+pub struct AiDeps {
+    pub provider: Arc<dyn ai::Provider>,
+    /// Within it a call of the provider has ended.
+    pub timeout: std::time::Duration,
+    /// Words a month that the translation add-on includes for a project.
+    pub translated_words: i64,
 }
 
 impl Deps {

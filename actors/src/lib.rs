@@ -12,6 +12,8 @@ mod chains;
 pub mod deploy;
 mod deps;
 pub mod domains;
+pub mod functions;
+pub mod images;
 pub mod kit;
 pub mod lease;
 mod mail;
@@ -27,5 +29,5 @@ mod testing;
 pub mod wallet;
 
 pub use chains::{ChainDeps, Chains};
-pub use deps::Deps;
+pub use deps::{AiDeps, Deps};
 pub use root::{Actors, Started};

@@ -140,6 +140,7 @@ impl World {
         let master_key = MasterKey::new([9; 32]);
         let cells = Cells::connect(cells, &master_key, &self.store).await.unwrap();
         let deps = Arc::new(Deps {
+            functions: None,
             store: self.store.clone(),
             node,
             clock: self.clock.clone(),
@@ -154,6 +155,7 @@ impl World {
             chains: Chains([(NETWORK, chain)].into_iter().collect()),
             blobs,
             cards: None,
+            ai: None,
             prices: billing::PriceTable::lab(),
             hosts: sites::Hosts::new("http", "localhost", None),
             dns: None,

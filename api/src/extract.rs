@@ -108,7 +108,10 @@ impl FromRequestParts<AppState> for Who {
                 .unwrap_or_else(|| Target::of(&parts.uri))
                 .0,
             body_sha256: parts.extensions.get::<Body>().map_or([0; 32], |body| body.sha256),
-            client_ip: client_ip(parts, state.config.trust_forwarded_for),
+            client_ip: match function_peer(parts, &state.plane) {
+                true => FUNCTIONS_IP.to_owned(),
+                false => client_ip(parts, state.config.trust_forwarded_for),
+            },
             trace: parts.extensions.get::<TraceId>().copied().unwrap_or_else(|| state.plane.trace()),
         }))
     }
@@ -121,10 +124,13 @@ pub struct Local;
 impl FromRequestParts<AppState> for Local {
     type Rejection = ApiProblem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiProblem> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiProblem> {
+        let info = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        let peer = info.map(|peer| peer.ip().to_canonical());
         let forwarded = parts.headers.contains_key("x-forwarded-for");
+        // The broker of functions is on this machine, and whoever it speaks for is not.
         if peer.is_some_and(|ip| ip.is_loopback())
+            && !info.is_some_and(|peer| state.plane.is_function(peer))
             && !forwarded
             && !parts.headers.contains_key(header::ORIGIN)
         {
@@ -145,6 +151,14 @@ fn single(headers: &HeaderMap, name: &str) -> Result<Option<String>, ApiProblem>
     }
     let value = value.to_str().map_err(|_| bad("is not plain text"))?.trim();
     Ok((!value.is_empty()).then(|| value.to_owned()))
+}
+
+/// Whom functions count as where clients are told apart by their address: one that nobody else has.
+const FUNCTIONS_IP: &str = "100.64.0.1";
+
+fn function_peer(parts: &Parts, plane: &plane::Plane) -> bool {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.is_some_and(|info| plane.is_function(info.0))
 }
 
 /// The peer's address, or what the proxy before us says when it is trusted.

@@ -40,7 +40,8 @@ pub(crate) async fn traced(mut request: Request, next: Next) -> Response {
         let response = next.run(request).await;
         let mut response = problem::render(response, &asked).await;
         if let Ok(id) = HeaderValue::from_str(&trace.to_string()) {
-            response.headers_mut().insert(REQUEST_ID, id);
+            // A function's call has an id of its own.
+            response.headers_mut().entry(REQUEST_ID).or_insert(id);
         }
         let (status, duration_ms) = (response.status().as_u16(), started.elapsed().as_millis() as u64);
         tracing::debug!(http.status = status, duration_ms, "answered");
@@ -152,8 +153,11 @@ pub(crate) async fn cors(request: Request, next: Next) -> Response {
     let mut response =
         if preflight { http::StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
+    // A function may have its own opinion.
+    if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
+    }
     if preflight {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOWED_METHODS));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));

@@ -45,6 +45,10 @@ impl IntoResponse for ApiProblem {
     }
 }
 
+/// Marks an answer that is not ours to change, whatever its status.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verbatim;
+
 /// What the envelope has to know of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
@@ -74,6 +78,9 @@ pub(crate) fn is_read(method: &Method) -> bool {
 pub(crate) async fn render(mut response: Response, asked: &Asked) -> Response {
     if let Some(ApiProblem(problem)) = response.extensions_mut().remove::<ApiProblem>() {
         return enveloped(response, &problem, asked);
+    }
+    if response.extensions().get::<Verbatim>().is_some() {
+        return response;
     }
     let failed = response.status().is_client_error() || response.status().is_server_error();
     // Pages of sites, and `/health`, say by their content type that they mean their body.

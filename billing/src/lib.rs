@@ -6,10 +6,11 @@
 //! ([`legs`]).
 
 pub mod card_legs;
+pub mod image_legs;
 pub mod lapse;
 pub mod lease;
 pub mod legs;
 mod price_table;
 pub mod stripe;
 
-pub use price_table::{Limits, Offer, PriceTable};
+pub use price_table::{ImageOffer, Limits, Offer, PriceTable};

@@ -64,16 +64,32 @@ impl Offer {
     }
 }
 
+/// An image as it is sold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageOffer {
+    pub price: UsdMicros,
+    /// Where it can be paid, in the order they are offered.
+    pub networks: Vec<Network>,
+}
+
+impl ImageOffer {
+    /// Test money buys this.
+    pub fn takes_test_money(&self) -> bool {
+        self.networks.iter().any(|network| network.is_test())
+    }
+}
+
 /// Everything that is for sale. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PriceTable {
     offers: [Offer; 3],
+    pub image: ImageOffer,
     /// Requests a second that one project may make.
     pub project_requests_per_sec: u32,
 }
 
 impl Default for PriceTable {
-    /// Prototype on Base Sepolia then Base; hobby and team on Base.
+    /// Prototype and images on Base Sepolia then Base; hobby and team on Base.
     fn default() -> Self {
         use Network::{Base, BaseSepolia};
         Self {
@@ -82,22 +98,24 @@ impl Default for PriceTable {
                 offer(Tier::Hobby, 5_000_000, 30, vec![Base]),
                 offer(Tier::Team, 20_000_000, 30, vec![Base]),
             ],
+            image: ImageOffer { price: UsdMicros(30_000), networks: vec![BaseSepolia, Base] },
             project_requests_per_sec: 100,
         }
     }
 }
 
 impl PriceTable {
-    /// The lab's: every tier payable on Base Sepolia, and nowhere else.
+    /// The lab's: everything payable on Base Sepolia, and nowhere else.
     pub fn lab() -> Self {
         Self::default().on_networks(&[Network::BaseSepolia])
     }
 
-    /// Every tier payable on exactly these networks, in this order.
+    /// Everything payable on exactly these networks, in this order.
     pub fn on_networks(mut self, networks: &[Network]) -> Self {
         for offer in &mut self.offers {
             offer.networks = networks.to_vec();
         }
+        self.image.networks = networks.to_vec();
         self
     }
 
@@ -109,11 +127,18 @@ impl PriceTable {
         self
     }
 
+    /// Images at another price.
+    pub fn images_at(mut self, price: UsdMicros) -> Self {
+        self.image.price = price;
+        self
+    }
+
     /// Only networks that this server can take payments on; the order stays.
     pub fn only_networks(mut self, known: impl Fn(Network) -> bool) -> Self {
         for offer in &mut self.offers {
             offer.networks.retain(|network| known(*network));
         }
+        self.image.networks.retain(|network| known(*network));
         self
     }
 

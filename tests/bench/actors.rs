@@ -123,6 +123,7 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
     let master_key = MasterKey::new([9; 32]);
     let cells = Cells::connect(Vec::new(), &master_key, &store).await.unwrap();
     Arc::new(Deps {
+        functions: None,
         node,
         clock: Arc::new(SystemClock),
         wall: Arc::new(SystemClock),
@@ -137,6 +138,7 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
         chains: Chains(BTreeMap::new()),
         blobs: Arc::new(blobs::S3Blobs::new("http://127.0.0.1:1", "none", "none", "none", "none")),
         cards: None,
+        ai: None,
         prices: billing::PriceTable::lab(),
         hosts: sites::Hosts::new("http", "localhost", None),
         actors: OnceLock::new(),

@@ -26,7 +26,9 @@ out.push(
   '- `application/geo+json`, and media types made by functions: 406; PostGIS is not installed.',
   '- `Prefer: tx=rollback` is honoured, as if `db-tx-end` were `commit-allow-override`. Aggregates are on.',
   '- Functions do not see `authorization` and `apikey` in `request.headers`.',
-  '- The `details` of `PGRST100` name what was expected in our words where PostgREST prints its parser\'s.',
+  '- The `details` of `PGRST100` are PostgREST\'s for filters, order, columns and logic; elsewhere they name what was expected in our words.',
+  '- The `details` of a violated key, check or `not null` are null for visitors and users: Postgres does not tell a row\'s values',
+  '  where row security is on, which it is on every table. The service key on `/admin/v1/rest` is told.',
   '- Answers above 16 MiB: 413 `RESULT_TOO_LARGE`. Statements above 10 s: 500 `57014`.',
 );
 console.log(out.join('\n'));

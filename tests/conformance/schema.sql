@@ -50,6 +50,8 @@ create function get_messages(channel_row channels) returns setof messages langua
   'select * from messages where channel_id = channel_row.id';
 create function get_user_profile(user_row users) returns user_profiles language sql stable as
   'select * from user_profiles where username = user_row.username limit 1';
+create function named_result(in n int, out doubled int) language sql immutable as 'select n * 2';
+create function some_record() returns record language sql stable as 'select 1 as one, 2 as two';
 create function raise_custom() returns void language plpgsql as $$ begin
   raise sqlstate 'PGRST' using message = '{"code":"123","message":"Payment Required","details":"Quota exceeded","hint":"Upgrade"}',
     detail = '{"status":402,"headers":{"X-Powered-By":"Nerd Rage"}}'; end $$;

@@ -1,9 +1,13 @@
 //! End users of a project: signing up, signing in, staying signed in.
 
+mod browser;
+mod elevation;
 mod google;
 pub mod mail;
 pub mod openid;
+mod passkeys;
 mod tables;
+mod takeover;
 
 use std::time::Duration;
 

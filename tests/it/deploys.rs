@@ -9,7 +9,7 @@ use tests::{Answer, Lab, Wallet, eventually};
 use crate::service::assert_envelope;
 
 mod database;
-mod kit;
+pub mod kit;
 mod parts;
 mod race;
 mod words;

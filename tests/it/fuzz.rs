@@ -7,6 +7,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use tests::{Lab, Wallet};
 
+use crate::ai::lab_with_provider;
 use crate::service::assert_envelope;
 
 /// Fixed, so that a failure is found again. Another number is another hunt.
@@ -93,7 +94,7 @@ impl Fuzzer {
             return self.value(0);
         }
         match kind {
-            Kind::Text | Kind::Time => json!(self.text()),
+            Kind::Text | Kind::Segments | Kind::Time => json!(self.text()),
             Kind::Integer => json!(self.rng.random_range(-3..1_000_i64)),
             Kind::Boolean => json!(self.rng.random::<bool>()),
             Kind::OneOf(words) => json!(self.pick(words)),
@@ -240,7 +241,7 @@ impl Sender {
 // and inputs that are nearly right; then the books, because one of them might have moved money.
 #[tokio::test]
 async fn no_input_makes_the_server_fail() {
-    let lab = Lab::start().await;
+    let (lab, _provider) = lab_with_provider(&[]).await;
     let (wallet, project) = lab.project().await;
     let known = vec![
         project["project_id"].as_str().unwrap().to_owned(),

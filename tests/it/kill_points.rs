@@ -6,23 +6,29 @@
 
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tests::{Customer, Lab, LabOptions, Site, TIER_PRICE, Wallet, command, eventually, fresh_folder, oracle};
 
+use crate::ai::{IMAGE, PRICE, Provider, credit, credited, proof};
 use crate::billing::mailbox::subscribed_with_mailbox;
 use crate::facilitator::{ask, offer_to};
 
 const DEATH_SECS_MAX: u64 = 30;
 const GOOD_SECS_MAX: u64 = 40;
 /// The cases of `card` are in `cards`.
-const FLOWS: [&str; 7] = ["payment", "facilitate", "provision", "erase", "deploy", "card", "notice"];
+const FLOWS: [&str; 10] =
+    ["payment", "facilitate", "provision", "erase", "deploy", "card", "image", "notice", "garbage", "blob"];
 
 /// A lab that can be made to die at a point.
 struct Victim {
     lab: Lab,
     customer: Customer,
     file: PathBuf,
+    /// What `up` is told besides.
+    more: Vec<String>,
 }
 
 fn points(flow: &str) -> Vec<String> {
@@ -45,10 +51,15 @@ fn chosen(name: &str) -> bool {
 
 impl Victim {
     async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    async fn start_with(more: Vec<String>) -> Self {
         let file = fresh_folder().with_extension("kill");
-        let lab = Lab::start_with(LabOptions { args: args(&file), ..LabOptions::default() }).await;
+        let args = [args(&file), more.clone()].concat();
+        let lab = Lab::start_with(LabOptions { args, ..LabOptions::default() }).await;
         let customer = Customer::new(&lab.api);
-        Self { lab, customer, file }
+        Self { lab, customer, file, more }
     }
 
     /// Arms the point, and returns once it is armed.
@@ -60,8 +71,8 @@ impl Victim {
     /// Sees it die, and starts another in its place that is not armed.
     async fn die_and_restart(mut self, point: &str) -> Self {
         self.lab.server.died(DEATH_SECS_MAX, point).await;
-        let lab = self.lab.again_with(args(&self.file)).await;
-        Self { customer: Customer::new(&lab.api), lab, file: self.file }
+        let lab = self.lab.again_with([args(&self.file), self.more.clone()].concat()).await;
+        Self { customer: Customer::new(&lab.api), lab, file: self.file, more: self.more }
     }
 
     async fn database(&self) -> PgPool {
@@ -106,6 +117,63 @@ async fn a_settlement_for_others_survives_a_death_at_every_point() {
         let left = lab.chain.usdc_balance(&lab.token(), &wallet.address()).await;
         assert_eq!(left, 9 * TIER_PRICE, "{point}: charged once");
     }
+    oracle(&victim.lab).await;
+}
+
+// I11: whichever of its steps the making of an image dies at, it is charged once and given to whoever paid.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_survives_a_death_at_every_point() {
+    let provider = Provider::start().await;
+    let mut victim = Victim::start_with(provider.args()).await;
+    for point in points("image") {
+        let wallet = Wallet::random();
+        victim.lab.mint(&wallet, 10 * TIER_PRICE).await;
+        credited(&victim.lab, &provider, &wallet, 1).await;
+        let body = json!({ "prompt": point });
+        let request = |lab: &Lab| {
+            let request = lab.signed(&wallet, "POST", IMAGE, Some(body.clone()));
+            request.header("idempotency-key", &point).send()
+        };
+        victim.arm(&point).await;
+        let asked = tokio::spawn(request(&victim.lab));
+        victim = victim.die_and_restart(&point).await;
+        drop(asked.await.unwrap());
+        let since = std::time::Instant::now();
+        eventually(&point, GOOD_SECS_MAX, || async {
+            let answer = request(&victim.lab).await.ok()?;
+            (answer.status() == 200).then_some(())
+        })
+        .await;
+        report(&point, since);
+        assert_eq!(credit(&victim.lab, &wallet).await, (0, 0), "{point}: charged once");
+    }
+    oracle(&victim.lab).await;
+}
+
+// I11: an image that nobody asks for again after its server died is given up, and its price is on the balance.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_nobody_waits_for_is_given_up() {
+    let provider = Provider::start().await;
+    let mut victim = Victim::start_with(provider.args()).await;
+    let wallet = Wallet::random();
+    victim.lab.mint(&wallet, 10 * TIER_PRICE).await;
+    let body = json!({ "prompt": "a cat" });
+    let payment = proof(&victim.lab, &wallet, &body).await;
+    victim.arm("image.attempted").await;
+    let request = victim
+        .lab
+        .signed(&wallet, "POST", IMAGE, Some(body))
+        .header("payment-signature", BASE64_STANDARD.encode(payment.to_string()));
+    let asked = tokio::spawn(request.send());
+    victim = victim.die_and_restart("image.attempted").await;
+    drop(asked.await.unwrap());
+    let hour = json!({ "advance_secs": 3_600 });
+    let moved = victim.lab.http.post(victim.lab.url("/lab/clock")).json(&hour);
+    assert_eq!(victim.lab.send(moved).await.status, 200);
+    eventually("the price on the balance", GOOD_SECS_MAX, || async {
+        (credit(&victim.lab, &wallet).await == (PRICE, 0)).then_some(())
+    })
+    .await;
     oracle(&victim.lab).await;
 }
 
@@ -298,6 +366,58 @@ async fn a_deploy_survives_a_death_at_every_point() {
             customer.query(&project, format!("select count(*)::int as n from {table}"))
         });
         assert_eq!(rows.await, json!([{ "n": 1 }]), "{point}: the migration ran once");
+        report(&point, since);
+    }
+    oracle(&victim.lab).await;
+}
+
+// E08. Goal: an upload that is cut off at its end ends later, once; bytes that were given up go once their day is over,
+// and may come back. Method: die where parts are joined and where garbage is cleared away; ask again.
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_and_their_garbage_survive_a_death_at_every_point() {
+    let parts = ["--single-put-bytes-max", "1048576"].map(str::to_owned);
+    let mut victim = Victim::start_with(parts.into()).await;
+    let wallet = subscribed(&victim).await;
+    let project = victim.customer.provision(&wallet, "blobs", "blobs").await.unwrap();
+    let bytes = vec![7; 2 << 20];
+    let begun = crate::blobs::begin(&victim.lab, &project, "big", bytes.len(), json!({})).await.body;
+    assert!(crate::blobs::put_part(&victim.lab, &begun["parts"][0], &bytes).await.status < 300);
+    let complete = format!("/storage/v1/uploads/{}/complete", begun["upload_id"].as_str().unwrap());
+    for point in points("blob") {
+        let since = std::time::Instant::now();
+        victim.arm(&point).await;
+        let (customer, owner, path) = (victim.customer.clone(), project.clone(), complete.clone());
+        let ending = tokio::spawn(async move { customer.post(&owner, &path, &json!({})).await });
+        victim = victim.die_and_restart(&point).await;
+        let _ = ending.await.unwrap();
+        let customer = &victim.customer;
+        let nothing = json!({});
+        let done = eventually(&point, GOOD_SECS_MAX, || customer.post(&project, &complete, &nothing)).await;
+        assert_eq!((done.status, &done.body["size_bytes"]), (200, &json!(bytes.len())), "{point}");
+        report(&point, since);
+    }
+    for (n, point) in (1_u8..).zip(points("garbage")) {
+        let since = std::time::Instant::now();
+        let own = vec![n; 100];
+        crate::blobs::upload(&victim.lab, &project, "small", &own, json!({})).await;
+        assert_eq!(crate::blobs::delete(&victim.lab, &project, "small").await.status, 200, "{point}");
+        victim.arm(&point).await;
+        let tomorrow = victim.lab.http.post(victim.lab.url("/lab/clock"));
+        let _ = tomorrow.json(&json!({ "advance_secs": 90_000 })).send().await;
+        victim = victim.die_and_restart(&point).await;
+        let database = victim.database().await;
+        let rows = "select count(*) from content_objects o where o.sha256 = $1";
+        let sha256 = crate::deploys::sha256(&own);
+        eventually(&point, GOOD_SECS_MAX, || async {
+            (count(&database, rows, &sha256).await == 0).then_some(())
+        })
+        .await;
+        let again = crate::blobs::upload(&victim.lab, &project, "again", &own, json!({})).await;
+        assert_eq!(
+            crate::blobs::get(&victim.lab, &project, "/storage/v1/blob/again").await.status,
+            200,
+            "{again}"
+        );
         report(&point, since);
     }
     oracle(&victim.lab).await;

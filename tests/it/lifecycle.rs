@@ -102,7 +102,7 @@ impl Things {
     fn path(&self, operation: &Operation) -> String {
         let id = match operation.id {
             "auth.users.promote" | "auth.users.demote" => text(&self.project, "project_id"),
-            id if id.starts_with("projects.") || id.starts_with("secrets.") => {
+            id if ["projects.", "secrets.", "functions."].iter().any(|begin| id.starts_with(begin)) => {
                 text(&self.project, "project_id")
             }
             id if id.starts_with("deploy.releases") => &self.release,
@@ -124,12 +124,18 @@ impl Things {
         Some(match operation.id {
             "projects.create" => json!({ "name": "another" }),
             "projects.sql" => json!({ "sql": "select 1" }),
+            "functions.deploy" => json!({ "name": "f", "code": "export default () => new Response()" }),
             "content.plans.create" => json!({ "content": wanted }),
             "deploy.plans.create" => json!({ "spec": { "project": self.project["project_id"],
                 "site": { "replace": { "index.html": { "sha256": "cd".repeat(32), "size": 3 } } } } }),
             "deploy.releases.promote" => json!({ "project": self.project["project_id"] }),
             "secrets.set" | "secrets.set_named" => json!({ "key": "API_KEY", "value": "v" }),
             "auth.users.want" | "auth.users.promote" | "auth.users.demote" => json!({ "email": "a@b.test" }),
+            "ai.addon_enable" | "ai.addon_disable" => json!({ "addon": "translation" }),
+            "ci.bindings.create" => json!({
+                "project_id": self.project["project_id"], "provider": "github-actions", "subject_match": "repo:a/b:*",
+                "allowed_actions": ["deploy"], "allowed_events": ["push"], "nonce": "n", "signed_delegation": "d",
+            }),
             "subdomains.claim" => json!({ "name": "another-name", "deployment_id": self.release }),
             "faucet.request" => json!({ "address": Wallet::random().checksummed() }),
             _ if operation.method == Method::Get => return None,

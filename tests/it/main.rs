@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod ai;
 mod auth;
 mod billing;
+mod blobs;
 mod budgets;
 mod cards;
 mod ci;
@@ -14,6 +16,7 @@ mod domains;
 mod expose;
 mod facilitator;
 mod finance;
+mod functions;
 mod fuzz;
 mod history;
 mod hosting;
@@ -36,6 +39,7 @@ mod settle_races;
 mod simulator;
 mod soak;
 mod start;
+mod stub;
 mod subdomains;
 mod suspense;
 mod tenants;

@@ -1,6 +1,7 @@
 //! `/rest/v1` and `/admin/v1/rest` through the whole server: keys, doors, changes, functions.
 
 mod conformance;
+mod edges;
 mod fuzz;
 
 use reqwest::RequestBuilder;

@@ -182,6 +182,11 @@ impl Customer {
         Some(())
     }
 
+    /// A change with a project's public key.
+    pub async fn post(&self, project: &Value, path: &str, body: &Value) -> Option<Answer> {
+        self.ask(self.keyed(project["anon_key"].as_str().unwrap(), path, body)).await
+    }
+
     /// What visitors of a site get.
     pub async fn page(&self, url: &str) -> Option<String> {
         let site = reqwest::Url::parse(url).unwrap();

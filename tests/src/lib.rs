@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 pub mod acme;
+mod authenticator;
+mod browser;
 mod chain;
 pub mod dns;
 mod flows;
@@ -16,6 +18,8 @@ mod rpc_proxy;
 mod tools;
 mod wallet;
 
+pub use authenticator::{Authenticator, Say};
+pub use browser::Browser;
 pub use chain::Chain;
 pub use flows::{Customer, Site, TIER_PRICE, TIER_ROUTE};
 pub use lab::{Answer, Lab, LabOptions, Ports, Server, books, fresh_folder, tools_folder, up_command};

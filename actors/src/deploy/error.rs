@@ -53,6 +53,8 @@ impl From<ActivateRefused> for ActorError {
             ActivateRefused::NameTaken(name) => (Code::DeploySubdomainTaken, Some(name)),
             ActivateRefused::NameReserved(name) => (Code::SubdomainReserved, Some(name)),
             ActivateRefused::Gated => (Code::MigrateGateActive, None),
+            ActivateRefused::AssetGone(_) => (Code::ContentUploadFailed, None),
+            ActivateRefused::AddressTaken(_) => (Code::BlobAddressTaken, None),
             ActivateRefused::Gone => (Code::ProjectNotFound, None),
         };
         let problem = deploy_problem(code, "activate", message).mutation(Mutation::NotStarted);
@@ -69,6 +71,8 @@ pub(super) fn is_final(code: Code) -> bool {
         code,
         Code::BaseReleaseConflict
             | Code::MigrateGateActive
+            | Code::ContentUploadFailed
+            | Code::BlobAddressTaken
             | Code::DeploySubdomainTaken
             | Code::SubdomainReserved
             | Code::ProjectNotFound

@@ -9,7 +9,7 @@ use store::Fence;
 use store::deploys::{self, Event, Status, Step};
 use store::outbox::outbox_append;
 use store::releases::{self, NewRelease, Release};
-use types::{Code, Entropy, Mutation, OperationId, Problem, ReleaseId, TraceId, kill_point};
+use types::{Code, Entropy, Mutation, OperationId, Problem, ReleaseId, Sha256Hex, TraceId, kill_point};
 
 use super::error::{error_object, is_final};
 use super::{
@@ -118,6 +118,10 @@ async fn stage(deps: &Arc<Deps>, state: &mut State) -> Result<Go, ActorError> {
         Ok(parts) => parts,
         Err(unmade) => return fail(deps, state, "stage", &misfit(&unmade)).await,
     };
+    match crate::functions::build_all(deps, state.plan.project, functions.values()).await {
+        Err(ActorError::Refused(problem)) => return fail(deps, state, "stage", &problem).await,
+        built => built?,
+    }
     let now = deps.clock.now();
     let release = NewRelease {
         id: ReleaseId::new(&*deps.entropy),
@@ -142,6 +146,16 @@ async fn stage(deps: &Arc<Deps>, state: &mut State) -> Result<Go, ActorError> {
     step.events = vec![phase("stage", "done"), phase(next, "started")];
 
     let mut tx = deps.store.fenced(&state.fence).await?;
+    let mut contents: Vec<Sha256Hex> = release.files.iter().map(|file| file.sha256.clone()).collect();
+    contents.extend(spec.contents().into_iter().map(|placed| placed.content.sha256.clone()));
+    contents.sort();
+    contents.dedup();
+    if store::content::content_pin(tx.tx(), state.plan.project, &contents).await? < contents.len() {
+        drop(tx);
+        let message = "content of the plan was given up in the meantime: plan again";
+        return fail(deps, state, "stage", &deploy_problem(Code::ContentUploadFailed, "stage", message))
+            .await;
+    }
     releases::release_stage(&mut tx, &release).await?;
     let status = deploys::operation_step(&mut tx, state.operation.id, &step).await?;
     kill_point!("deploy.stage.written");
@@ -233,7 +247,9 @@ async fn finish(
     let planned = planned(state)?.checks;
     if !planned.is_empty() {
         let parts = parts_of(&deps.store, Some(release.id)).await?;
-        step.events.extend(checks::looked(&planned, &parts));
+        let url = deps.hosts.project_url(&live.public_id).trim_end_matches('/').to_owned();
+        let at = checks::Looked { deps, project: state.plan.project, url, parts: &parts };
+        step.events.extend(checks::looked(&planned, &at).await);
     }
     step.release = Some(release.id);
     step.events.push(phase("ready", "done"));

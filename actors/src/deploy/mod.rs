@@ -51,7 +51,7 @@ pub use spec::{
     Anchor, Base, Check, Content, Database, FunctionChange, FunctionSpec, Migration, Placed, SecretChange,
     SiteChange, Source, Spec, Transaction,
 };
-pub use sweep::{orphans_sweep, uploads_sweep};
+pub use sweep::{garbage_sweep, staged_discard, uploads_sweep};
 
 pub struct Deploy;
 

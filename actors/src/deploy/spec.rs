@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use store::content::AssetChange;
 use store::releases::{NameChange, Route};
 use types::{ProjectId, ReleaseId, Sha256Hex};
 
@@ -30,6 +31,9 @@ pub struct Spec {
     /// Absent: the names that the project has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subdomains: Option<NameChange>,
+    /// Blobs that come and go when the release goes live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<AssetChange>,
     /// The whole table, sorted. Absent: the base's routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<Route>>,
@@ -171,7 +175,17 @@ pub struct Placed<'a> {
 }
 
 impl Spec {
-    /// Every content reference of the spec.
+    /// Every content that must be there before the spec can be carried out: its digest, its size and its place.
+    pub fn needs(&self) -> Vec<(&Sha256Hex, u64, String)> {
+        let referred =
+            self.contents().into_iter().map(|one| (&one.content.sha256, one.content.size, one.place));
+        let assets = self.assets.iter().flat_map(|change| &change.put);
+        referred
+            .chain(assets.map(|put| (&put.sha256, put.size, format!("assets.put[{:?}]", put.key))))
+            .collect()
+    }
+
+    /// Every content reference of the release. Blobs are none of it.
     pub fn contents(&self) -> Vec<Placed<'_>> {
         let placed = |place: String, content| Placed { place, content };
         let mut all = Vec::new();
@@ -240,6 +254,8 @@ mod tests {
                 "schedule": null}}, "delete": ["old"]}},
             "site": {"patch": {"put": {"a.txt": file}, "delete": ["b.txt"]}},
             "subdomains": {"set": ["shop"]},
+            "assets": {"put": [{"key": "a.js", "sha256": "1".repeat(64), "size": 2, "content_type": "text/javascript",
+                "visibility": "public", "immutable": true}], "delete": ["b.js"]},
             "routes": [{"pattern": "/api/*", "methods": ["GET"], "target": "api"}],
             "checks": [{"name": "up", "path": "/", "method": "GET", "status": 200}],
         });

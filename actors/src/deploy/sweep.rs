@@ -1,14 +1,12 @@
-//! Clears away what uploads left behind.
+//! Clears away what uploads left behind, and content that nobody refers to any more.
 
-use chrono::TimeDelta;
 use store::content;
+use types::kill_point;
 
 use crate::Deps;
 use crate::kit::ActorError;
 
 const BATCH: i64 = 200;
-/// Content that nobody holds is kept for a while: it may belong to an upload that is just being taken over.
-const ORPHAN_HOURS: i64 = 24;
 
 /// Aborts uploads whose time is over and deletes what they staged. Says how many there were.
 ///
@@ -21,32 +19,43 @@ pub async fn uploads_sweep(deps: &Deps) -> Result<usize, ActorError> {
         let aborted = content::upload_abort(&mut tx, upload.id).await?;
         tx.commit().await?;
         if aborted {
-            blobs::discard(&*deps.blobs, &upload.staging_key).await;
+            staged_discard(&*deps.blobs, upload).await;
         }
     }
     Ok(expired.len())
 }
 
-/// Deletes content that no project holds. Says how many objects went.
+/// Deletes what an upload that has ended left in the object store. A failure leaves garbage and is only logged.
+pub async fn staged_discard(blobs: &dyn blobs::Blobs, upload: &content::Upload) {
+    if let Some(parts) = &upload.multipart {
+        blobs::parts_discard(blobs, &upload.staging_key, &parts.id).await;
+    }
+    blobs::discard(blobs, &upload.staging_key).await;
+}
+
+/// Deletes content that has been due for a day and that no project holds. Says how many objects went.
+///
+/// The bytes go while the row is locked and before its end is committed. Committed first, an upload of the same
+/// bytes could make a new row, find them in their place, and lose them to the deletion after that.
 ///
 /// # Errors
-/// `Store`; `Outside` when the object store refuses, which leaves that object as it was.
-pub async fn orphans_sweep(deps: &Deps) -> Result<usize, ActorError> {
-    let before = deps.clock.now() - TimeDelta::hours(ORPHAN_HOURS);
+/// `Store`; `Outside` when the object store refuses, which leaves that object and its row as they were.
+pub async fn garbage_sweep(deps: &Deps) -> Result<usize, ActorError> {
     let mut gone = 0;
-    for sha256 in content::content_orphans(&deps.store, before, BATCH).await? {
+    for sha256 in content::content_due_list(&deps.store, deps.clock.now(), BATCH).await? {
         let mut tx = deps.store.begin().await?;
-        if !content::content_orphan_drop(&mut tx, &sha256).await? {
-            continue;
+        if content::content_due_take(&mut tx, &sha256, deps.clock.now()).await? {
+            kill_point!("garbage.dropped");
+            deps.blobs.delete(&blobs::cas_key(&sha256)).await.map_err(|e| ActorError::Outside {
+                what: "delete garbage",
+                code: types::Code::StorageUnavailable,
+                source: Box::new(e),
+            })?;
+            kill_point!("garbage.deleted");
+            gone += 1;
         }
-        // Under the row's lock: an upload of the same bytes waits for it and then sees that they are gone.
-        deps.blobs.delete(&blobs::cas_key(&sha256)).await.map_err(|e| ActorError::Outside {
-            what: "delete orphaned content",
-            code: types::Code::StorageUnavailable,
-            source: Box::new(e),
-        })?;
         tx.commit().await?;
-        gone += 1;
+        kill_point!("garbage.committed");
     }
     Ok(gone)
 }

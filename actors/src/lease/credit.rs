@@ -3,19 +3,20 @@
 
 use std::sync::Arc;
 
+use billing::image_legs::IMAGE;
 use billing::legs::{self, Deposit};
 use serde_json::Value;
 use store::FencedTx;
 use store::accounts::{NewPurchase, PurchaseAction, purchases_of_payment};
-use store::ledger::{Currency, Transfer, balances_within, transfer_find, transfers_of_link};
+use store::ledger::{Currency, NewTransfer, Transfer, balances_within, transfer_find, transfers_of_link};
 use store::payments::{PaymentRow, PaymentState, payment_credited, payment_locked};
 use store::sightings::{SightingRow, sighting_of_locked};
 use types::{Code, PaymentId, Problem, Tier, UsdMicros, kill_point};
 
 use super::Reply;
 use super::grant::{Grant, Told, order};
-use super::refused;
 use super::state::LeaseState;
+use super::{image, refused};
 use crate::Deps;
 use crate::kit::ActorError;
 
@@ -38,6 +39,9 @@ pub(super) async fn on_credit(
         Some(seen) if payment.state.unfinished() => seen,
         _ => return Err(pending(&payment)),
     };
+    if payment.product == IMAGE {
+        return image::credit(deps, tx, &payment, &seen).await;
+    }
     let (mut grant, again) = decide(deps, &mut tx, state, &payment).await?;
     grant.purchase.payment = Some(id);
 
@@ -119,7 +123,25 @@ async fn legs_of(
     seen: &SightingRow,
     grant: &Grant,
     again: &Option<Again>,
-) -> Result<Vec<store::ledger::NewTransfer>, ActorError> {
+) -> Result<Vec<NewTransfer>, ActorError> {
+    let mut all = deposited(tx, payment, seen).await?;
+    all.extend(grant.legs());
+    if let Some(again) = again {
+        let balances = balances_within(tx.tx(), payment.account).await?;
+        let written_off = transfers_of_link(tx.tx(), again.written_off).await?;
+        let lacking = legs::write_offs(payment.account, &grant.key, &balances, &all);
+        all.extend(legs::recover(&written_off, &balances, &all));
+        all.splice(0..0, lacking);
+    }
+    Ok(all)
+}
+
+/// The deposit of a payment, from where its money lies.
+pub(super) async fn deposited(
+    tx: &mut FencedTx,
+    payment: &PaymentRow,
+    seen: &SightingRow,
+) -> Result<Vec<NewTransfer>, ActorError> {
     let name = seen.source_id();
     // An operator gave it to somebody: read after the sighting was locked, as the operator locks it too.
     if transfer_find(tx.tx(), legs::RESOLUTION, &name).await?.is_some() {
@@ -130,23 +152,14 @@ async fn legs_of(
     if suspended.as_ref().is_some_and(|t| t.reversed_by.is_none()) != seen.in_suspense {
         return Err(internal(payment, "its money is not where its sighting says"));
     }
-    let mut all = legs::deposit(&Deposit {
+    Ok(legs::deposit(&Deposit {
         account: payment.account,
         payment: payment.id,
         network: payment.key.network,
         source_id: deposit_id(payment, payment.credits + 1),
         amount: payment.amount,
         suspended: suspended.as_ref(),
-    });
-    all.extend(grant.legs());
-    if let Some(again) = again {
-        let balances = balances_within(tx.tx(), payment.account).await?;
-        let written_off = transfers_of_link(tx.tx(), again.written_off).await?;
-        let lacking = legs::write_offs(payment.account, &grant.key, &balances, &all);
-        all.extend(legs::recover(&written_off, &balances, &all));
-        all.splice(0..0, lacking);
-    }
-    Ok(all)
+    }))
 }
 
 /// Names a payment's nth deposit in the ledger: by its authorisation, because anyone may have submitted it.

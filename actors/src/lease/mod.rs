@@ -15,6 +15,7 @@ mod card;
 mod credit;
 mod finalize;
 mod grant;
+mod image;
 mod messages;
 mod purchase;
 mod reverse;
@@ -34,6 +35,7 @@ use crate::kit::{ActorError, Kind};
 
 pub use messages::{Reply, Request};
 pub use purchase::downgrade_check;
+pub(crate) use purchase::exceeded;
 pub use state::LeaseState;
 
 pub struct Lease;
@@ -72,7 +74,7 @@ impl Kind for Lease {
 }
 
 /// What the ledger refused, as this actor's answer.
-fn refused(e: LedgerError) -> ActorError {
+pub(crate) fn refused(e: LedgerError) -> ActorError {
     match e {
         LedgerError::Store(e) => e.into(),
         // Somebody else was faster; the caller repeats and finds what was done.

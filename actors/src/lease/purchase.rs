@@ -130,7 +130,7 @@ pub async fn downgrade_check(
 }
 
 /// Which budget has less left, and when it starts anew.
-fn exceeded(spend: &Spend, scope: Scope, (limit, spent): (UsdMicros, UsdMicros)) -> ActorError {
+pub(crate) fn exceeded(spend: &Spend, scope: Scope, (limit, spent): (UsdMicros, UsdMicros)) -> ActorError {
     let tomorrow = (spend.at.date_naive() + TimeDelta::days(1)).and_time(NaiveTime::MIN).and_utc();
     Problem::new(Code::BudgetExceeded, "a budget of the account does not allow this debit today")
         .extra("resets_at", types::rfc3339(tomorrow))

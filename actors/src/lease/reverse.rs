@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use billing::image_legs::IMAGE;
 use billing::lease::{Holding, fold};
 use billing::legs;
 use serde_json::{Value, json};
@@ -16,8 +17,8 @@ use types::PaymentId;
 
 use super::Reply;
 use super::credit::internal;
-use super::refused;
 use super::state::LeaseState;
+use super::{image, refused};
 use crate::Deps;
 use crate::kit::ActorError;
 
@@ -32,6 +33,9 @@ pub(super) async fn on_reverse(
     let back = sighting_of_locked(tx.tx(), &payment).await?.is_some();
     if payment.state != PaymentState::Credited || back {
         return Ok(Reply::Done);
+    }
+    if payment.product == IMAGE {
+        return image::reverse(deps, tx, &payment).await;
     }
     let place = state.purchases.iter().position(|p| p.payment == Some(id));
     let place = place.ok_or_else(|| internal(&payment, "it bought nothing"))?;

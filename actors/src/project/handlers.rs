@@ -174,6 +174,8 @@ fn refusal(id: ProjectId, refused: ActivateRefused) -> ActorError {
         ActivateRefused::Store(e) => return e.into(),
         ActivateRefused::BaseMoved => Code::BaseReleaseConflict,
         ActivateRefused::Gated => Code::MigrateGateActive,
+        ActivateRefused::AssetGone(_) => Code::ContentUploadFailed,
+        ActivateRefused::AddressTaken(_) => Code::BlobAddressTaken,
         ActivateRefused::NameTaken(_) => Code::SubdomainTaken,
         ActivateRefused::NameReserved(_) => Code::SubdomainReserved,
         ActivateRefused::Gone | ActivateRefused::Before => return gone(id).into(),

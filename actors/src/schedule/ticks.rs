@@ -10,7 +10,7 @@ use types::{Network, WatcherId};
 
 use crate::kit::ActorError;
 use crate::{
-    Deps, account_mail, cards, certificates, chain_watcher, deploy, domains, mail, payment, project,
+    Deps, account_mail, cards, certificates, chain_watcher, deploy, domains, images, mail, payment, project,
     recharges, wallet,
 };
 
@@ -20,7 +20,6 @@ type Work = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ActorError>> 
 pub(super) const SECOND: &str = "* * * * * *";
 const FIVE_SECONDS: &str = "*/5 * * * * *";
 const MINUTE: &str = "0 * * * * *";
-const HOUR: &str = "0 0 * * * *";
 
 /// One loop.
 pub(super) struct Tick {
@@ -80,6 +79,8 @@ impl Tick {
     }
 }
 
+/// Entries of functions' logs that one sweep forgets.
+const LOG_ROWS_MAX: i64 = 20_000;
 /// Rows that one sweep looks at; the next sweep takes the rest.
 const SWEEP_ROWS_MAX: i64 = 500;
 /// Counted windows that one sweep forgets.
@@ -106,6 +107,7 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("recharges", FIVE_SECONDS, deps, |deps| async move { recharges::sweep(&deps).await }),
         Tick::new("mail", SECOND, deps, |deps| async move { mail::sweep(&deps).await }),
         Tick::new("account mail", SECOND, deps, |deps| async move { account_mail::sweep(&deps).await }),
+        Tick::new("images", FIVE_SECONDS, deps, |deps| async move { images::sweep(&deps).await }),
         Tick::new("warm pool", SECOND, deps, warm_pool),
         Tick::new("calls", FIVE_SECONDS, deps, calls),
         Tick::new("lifecycle", FIVE_SECONDS, deps, lifecycle),
@@ -114,7 +116,19 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("expiry", MINUTE, deps, expire),
         Tick::new("claims", MINUTE, deps, claims),
         Tick::new("uploads", MINUTE, deps, uploads),
-        Tick::new("orphans", HOUR, deps, orphans),
+        Tick::new("garbage", FIVE_SECONDS, deps, garbage),
+        Tick::new(
+            "function schedules",
+            SECOND,
+            deps,
+            |deps| async move { crate::functions::sweep(&deps).await },
+        ),
+        Tick::new("function runs", MINUTE, deps, |deps| async move {
+            crate::functions::forget(&deps, LOG_ROWS_MAX).await
+        }),
+        Tick::new("function logs", MINUTE, deps, |deps| async move {
+            crate::functions::logs_sweep(&deps, LOG_ROWS_MAX).await
+        }),
     ]);
     if deps.movable.is_some() {
         ticks.push(Tick::new("lab clock", SECOND, deps, lab_clock));
@@ -216,8 +230,8 @@ async fn uploads(deps: Arc<Deps>) -> Result<(), ActorError> {
     deploy::uploads_sweep(&deps).await.map(drop)
 }
 
-async fn orphans(deps: Arc<Deps>) -> Result<(), ActorError> {
-    deploy::orphans_sweep(&deps).await.map(drop)
+async fn garbage(deps: Arc<Deps>) -> Result<(), ActorError> {
+    deploy::garbage_sweep(&deps).await.map(drop)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod admin;
 mod google;
+mod passkeys;
 
 use axum::extract::{Query, State};
 use axum::routing::{get, patch, post, put};
@@ -31,6 +32,7 @@ pub fn routes() -> Router<AppState> {
         .route("/auth/v1/settings", patch(settings))
         .merge(admin::routes())
         .merge(google::routes())
+        .merge(passkeys::routes())
 }
 
 #[derive(Deserialize)]
@@ -159,6 +161,8 @@ async fn user(State(plane): State<Plane>, Who(caller): Who) -> Result<Json<Value
     let mut view = user_view(&account.user);
     view["role"] = json!(role);
     view["has_password"] = json!(account.password_hash.is_some());
+    view["has_passkeys"] = json!(account.passkeys > 0);
+    view["passkey_count"] = json!(account.passkeys);
     let identity = |one: &users::Identity| {
         json!({
             "provider": one.provider,
@@ -195,7 +199,8 @@ async fn logout(State(plane): State<Plane>, Who(caller): Who, body: Body) -> Res
 /// Wire contract 04 section 2.11.
 async fn providers(State(plane): State<Plane>, Who(caller): Who) -> Result<Json<Value>, ApiProblem> {
     let offered = plane.auth_offered(&caller).await?;
-    let all = [("password", true), ("magic_link", offered.mail), ("google", offered.google)];
+    let all =
+        [("password", true), ("magic_link", offered.mail), ("google", offered.google), ("passkey", true)];
     let names: Vec<_> = all.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     let modes: &[&str] = if offered.mail { &["link", "code", "both"] } else { &[] };
     Ok(Json(json!({
@@ -203,6 +208,7 @@ async fn providers(State(plane): State<Plane>, Who(caller): Who) -> Result<Json<
         "password": { "enabled": true },
         "magic_link": { "enabled": offered.mail, "delivery_modes": modes },
         "google": { "enabled": offered.google },
+        "passkey": { "enabled": true },
         "preferred_sign_in_method": offered.settings.preferred_sign_in_method,
         "public_signup": offered.settings.public_signup,
     })))

@@ -1,11 +1,12 @@
-//! Content plans and uploads.
+//! Content plans, and uploads however they began.
 
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use plane::Plane;
-use plane::content::{PlannedContent, Session, UploadStatus, Wanted};
+use plane::content::{PlannedContent, Session, Wanted};
+use plane::uploads::{SentPart, UploadStatus};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use types::{Code, ContentPlanId, ProjectId, Sha256Hex, UploadId, rfc3339};
@@ -13,6 +14,8 @@ use types::{Code, ContentPlanId, ProjectId, Sha256Hex, UploadId, rfc3339};
 use crate::app::AppState;
 use crate::extract::{Body, Who, id};
 use crate::problem::ApiProblem;
+
+use super::blobs::{asset_view, mode};
 
 pub fn routes() -> Router<AppState> {
     Router::new()
@@ -34,6 +37,18 @@ struct WantedContent {
     size: u64,
     #[serde(alias = "contentType")]
     content_type: Option<String>,
+}
+
+/// What a client says that it sent; only of an upload in parts.
+#[derive(Deserialize)]
+struct CompleteRequest {
+    parts: Option<Vec<CompletedPart>>,
+}
+
+#[derive(Deserialize)]
+struct CompletedPart {
+    part_number: i32,
+    etag: Option<String>,
 }
 
 /// `POST /content/v1/plans`
@@ -77,8 +92,18 @@ async fn complete(
     State(plane): State<Plane>,
     Who(caller): Who,
     Path(upload): Path<String>,
+    body: Body,
 ) -> Result<Json<Value>, ApiProblem> {
-    let done = plane.upload_complete(&caller, upload_id(&upload)?).await?;
+    let CompleteRequest { parts } = body.json()?;
+    let sent: Vec<SentPart> = parts
+        .unwrap_or_default()
+        .into_iter()
+        .map(|part| SentPart { number: part.part_number, etag: part.etag.unwrap_or_default() })
+        .collect();
+    let done = plane.upload_complete(&caller, upload_id(&upload)?, &sent).await?;
+    if let Some(asset) = plane.upload_asset(&done).await? {
+        return Ok(Json(asset_view(&asset)));
+    }
     Ok(Json(json!({
         "upload_id": done.id,
         "sha256": done.sha256,
@@ -140,13 +165,20 @@ fn session_view(session: &Session) -> Value {
 }
 
 fn upload_view(found: &UploadStatus) -> Value {
+    let upload = &found.upload;
+    let parts: Vec<Value> = found
+        .parts
+        .iter()
+        .map(|part| json!({ "part_number": part.number, "size_bytes": part.size_bytes, "etag": part.etag }))
+        .collect();
     json!({
-        "upload_id": found.upload.id,
+        "upload_id": upload.id,
         "status": found.status,
-        "key": null,
-        "mode": "single",
-        "sha256": found.upload.sha256,
-        "size_bytes": found.upload.size_bytes,
+        "key": upload.blob.as_ref().map(|blob| &blob.key),
+        "mode": mode(upload),
+        "sha256": upload.sha256,
+        "size_bytes": upload.size_bytes,
+        "parts": parts,
         "expires_at": rfc3339(found.url_expires_at),
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::all;
 
 /// Routes without an entry in the catalogue, each with its reason.
-const UNLISTED: [(&str, &str); 6] = [
+const UNLISTED: [(&str, &str); 15] = [
     // Stripe calls it; no client does.
     ("POST", "/webhooks/v1/stripe"),
     // A page for a person's browser; its button calls the route of the same path.
@@ -13,6 +13,16 @@ const UNLISTED: [(&str, &str); 6] = [
     // What later published clients read instead of the wallet's list; ours use the older route.
     ("GET", "/projects/v1"),
     ("GET", "/projects/v1/{}"),
+    // A function answers every method, and every path below its own.
+    ("GET", "/functions/v1/{}"),
+    ("PUT", "/functions/v1/{}"),
+    ("PATCH", "/functions/v1/{}"),
+    ("DELETE", "/functions/v1/{}"),
+    ("GET", "/functions/v1/{}/{}"),
+    ("POST", "/functions/v1/{}/{}"),
+    ("PUT", "/functions/v1/{}/{}"),
+    ("PATCH", "/functions/v1/{}/{}"),
+    ("DELETE", "/functions/v1/{}/{}"),
     // The same as with a slash at the end.
     ("GET", "/rest/v1"),
     ("GET", "/admin/v1/rest"),
@@ -37,6 +47,11 @@ fn served() -> BTreeSet<(String, String)> {
             let (_, after) = methods.split_once(&format!(" {method}: ")).expect("each method is shown");
             if !after.starts_with("None") {
                 let (_, path) = paths.iter().find(|(one, _)| *one == id).expect("each route has a path");
+                let path = match (method, path.as_str()) {
+                    // A key may have slashes, so the end of that path is read by the handler.
+                    ("post", "/storage/v1/blob/{*key}") => "/storage/v1/blob/{key}/sign",
+                    (_, path) => path,
+                };
                 found.insert((method.to_uppercase(), unnamed(path)));
             }
         }

@@ -2,8 +2,10 @@
 
 pub(crate) mod acme;
 mod admin;
+mod ai;
 mod auth;
 mod billing;
+mod blobs;
 mod budgets;
 mod ci;
 mod content;
@@ -14,6 +16,7 @@ mod expose;
 mod facilitator;
 mod faucet;
 mod finance;
+pub(crate) mod functions;
 mod lab;
 mod payments;
 mod projects;
@@ -32,8 +35,10 @@ use crate::app::AppState;
 pub(crate) fn all() -> Router<AppState> {
     Router::new()
         .merge(admin::routes())
+        .merge(ai::routes())
         .merge(auth::routes())
         .merge(billing::routes())
+        .merge(blobs::routes())
         .merge(budgets::routes())
         .merge(ci::routes())
         .merge(content::routes())
@@ -44,6 +49,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(facilitator::routes())
         .merge(faucet::routes())
         .merge(finance::routes())
+        .merge(functions::routes())
         .merge(lab::routes())
         .merge(payments::routes())
         .merge(projects::routes())

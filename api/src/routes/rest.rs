@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::any;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use plane::Plane;
 use plane::rest::Door;
@@ -18,24 +18,31 @@ use crate::problem::ApiProblem;
 const CREDENTIALS: [&str; 4] = ["authorization", "apikey", "sign-in-with-x", "payment-signature"];
 
 pub fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/rest/v1", get(root).options(root))
-        .route("/rest/v1/", get(root).options(root))
-        .route("/rest/v1/{table}", table())
-        .route("/rest/v1/rpc/{function}", get(function).post(function).options(function))
-        .route("/admin/v1/rest", get(root).options(root))
-        .route("/admin/v1/rest/", get(root).options(root))
-        .route("/admin/v1/rest/{table}", table())
-        .route("/admin/v1/rest/rpc/{function}", get(function).post(function).options(function))
+    Router::new().merge(door("/rest/v1")).merge(door("/admin/v1/rest"))
 }
 
-fn table() -> MethodRouter<AppState> {
-    get(rows).post(rows).patch(rows).put(rows).delete(rows).options(rows)
+/// Whatever the method or the path: it is refused in the dialect's own words.
+fn door(base: &str) -> Router<AppState> {
+    Router::new()
+        .route(base, any(root))
+        .route(&format!("{base}/"), any(root))
+        .route(&format!("{base}/{{table}}"), any(rows))
+        .route(&format!("{base}/rpc/{{function}}"), any(function))
+        .route(&format!("{base}/{{table}}/{{*rest}}"), any(nowhere))
 }
 
 /// The description of the API.
 async fn root(state: State<Plane>, who: Who, uri: Uri, headers: HeaderMap) -> Result<Response, ApiProblem> {
     answer(state, who, Target::Root, uri, &headers, Body::default()).await
+}
+
+async fn nowhere(
+    state: State<Plane>,
+    who: Who,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiProblem> {
+    answer(state, who, Target::Nowhere, uri, &headers, Body::default()).await
 }
 
 /// A table, or a function whose path came as one segment.

@@ -90,6 +90,13 @@ fn status_view(status: &Status) -> Value {
         "outbox_rows": status.outbox_rows,
         "payments_in_flight": status.payments_in_flight,
     });
+    if let Some(functions) = &status.functions {
+        view["functions"] = json!({
+            "running": functions.refused.is_none(),
+            "refused": functions.refused,
+            "workers": { "bound": functions.workers.bound, "ahead": functions.workers.ahead },
+        });
+    }
     if let Some(lab) = &status.lab {
         view["lab"] = lab.clone();
     }
@@ -113,6 +120,7 @@ mod tests {
             payments_in_flight: None,
             networks: vec![types::Network::BaseSepolia],
             watchers: Vec::new(),
+            functions: None,
             lab: None,
         });
         assert!(view["uptime_seconds"].is_number() && view["deployment"]["version"].is_string());

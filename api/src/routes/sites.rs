@@ -5,37 +5,61 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use plane::Plane;
-use plane::host::{SiteAnswer, SiteBody, SiteRequest};
+use plane::host::{SiteAnswer, SiteBody, SiteOutcome, SiteRequest};
 use sites::Conditions;
+use types::Code;
 
+use super::functions;
 use crate::extract;
+use crate::problem::ApiProblem;
+
+/// Of a request to a function.
+///
+/// # Source
+/// Wire contract 03 section 5.3.
+const BODY_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// Any method and path of a site's host.
 pub async fn serve(plane: &Plane, request: Request) -> Response {
     let (uri, headers) = (request.uri(), request.headers());
     let host = extract::host(uri, headers).ok().flatten().unwrap_or_default();
-    let answer = plane
+    let outcome = plane
         .site_get(SiteRequest {
             host: &host,
             method: request.method().as_str(),
             path: uri.path(),
             query: uri.query(),
-            conditions: Conditions {
-                if_none_match: text(headers, "if-none-match"),
-                if_match: text(headers, "if-match"),
-                range: text(headers, "range"),
-                if_range: text(headers, "if-range"),
-            },
+            conditions: conditions(headers),
+            service_worker: headers.contains_key("service-worker"),
         })
         .await;
-    response(answer)
+    match outcome {
+        SiteOutcome::Answer(answer) => response(answer),
+        SiteOutcome::Function(call) => match functions::incoming(request, BODY_BYTES_MAX).await {
+            Some(incoming) => functions::response(plane.function_routed(call, incoming).await),
+            None => {
+                let text = "the body is larger than 6 MiB, or broke off";
+                ApiProblem::new(Code::BodyTooLarge, text).into_response()
+            }
+        },
+    }
+}
+
+/// The conditions and ranges of a request.
+pub(super) fn conditions(headers: &HeaderMap) -> Conditions<'_> {
+    Conditions {
+        if_none_match: text(headers, "if-none-match"),
+        if_match: text(headers, "if-match"),
+        range: text(headers, "range"),
+        if_range: text(headers, "if-range"),
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn response(answer: SiteAnswer) -> Response {
+pub(super) fn response(answer: SiteAnswer) -> Response {
     let body = match answer.body {
         SiteBody::Whole(bytes) => HttpBody::from(bytes),
         SiteBody::Stream(stream) => HttpBody::from_stream(stream),

@@ -44,7 +44,8 @@ async fn set(
     Who(caller): Who,
     Path(tier): Path<String>,
 ) -> Result<Response, ApiProblem> {
-    set_answer(plane.tier_set(&caller, &tier).await?)
+    let TierSet { body, settle_response } = plane.tier_set(&caller, &tier).await?;
+    with_receipt(body, settle_response)
 }
 
 /// `GET /tiers/v1/{tier}`: the offer of a tier, as the 402 that a buyer is given.
@@ -52,9 +53,10 @@ async fn offer(State(plane): State<Plane>, Who(caller): Who, Path(tier): Path<St
     plane.tier_challenge(&caller, &tier).into()
 }
 
-fn set_answer(done: TierSet) -> Result<Response, ApiProblem> {
-    let mut response = Json(done.body).into_response();
-    if let Some(receipt) = done.settle_response {
+/// A body, and the receipt of the payment behind it.
+pub(super) fn with_receipt(body: Value, receipt: Option<String>) -> Result<Response, ApiProblem> {
+    let mut response = Json(body).into_response();
+    if let Some(receipt) = receipt {
         let value = HeaderValue::try_from(receipt)
             .map_err(|_| Problem::new(Code::Internal, "the settlement receipt is not a header"))?;
         response.headers_mut().insert(PAYMENT_RESPONSE, value);

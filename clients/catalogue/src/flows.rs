@@ -73,6 +73,20 @@ pub static FLOWS: &[Flow] = &[
         summary: "Plan, upload and commit a release spec.",
     },
     Flow {
+        id: "blob.put",
+        cli: &["blob", "put"],
+        mcp: Some("blob_put"),
+        operations: &["storage.uploads.create", "storage.uploads.get", "storage.uploads.complete"],
+        summary: "Upload a file as a blob; run again after a cut, it goes on where it was.",
+    },
+    Flow {
+        id: "cdn.wait_fresh",
+        cli: &["cdn", "wait-fresh"],
+        mcp: Some("wait_for_cdn_freshness"),
+        operations: &["storage.blobs.diagnose"],
+        summary: "Wait until a mutable address shows certain bytes.",
+    },
+    Flow {
         id: "auth.invite_user",
         cli: &["auth", "invite-user"],
         mcp: Some("invite_auth_user"),

@@ -86,7 +86,11 @@ fn request_body(operation: &Operation) -> Value {
 fn responses(operation: &Operation) -> Value {
     let mut success = json!({ "description": "Done." });
     if let Some(media) = operation.response.types().first() {
-        success["content"] = json!({ *media: { "schema": answer(operation.answer) } });
+        let schema = match operation.response {
+            Media::Bytes => json!({ "type": "string", "format": "binary" }),
+            _ => answer(operation.answer),
+        };
+        success["content"] = json!({ *media: { "schema": schema } });
     }
     let refusal = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
     let mut out = json!({
@@ -125,7 +129,7 @@ fn answer(fields: &[Field]) -> Value {
 
 fn schema(kind: Kind) -> Value {
     match kind {
-        Kind::Text => json!({ "type": "string" }),
+        Kind::Text | Kind::Segments => json!({ "type": "string" }),
         Kind::Integer => json!({ "type": "integer" }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Object => json!({ "type": "object" }),

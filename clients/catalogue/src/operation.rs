@@ -38,6 +38,8 @@ pub enum Place {
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Text,
+    /// A text with slashes that stay slashes in a path.
+    Segments,
     Integer,
     Boolean,
     Object,
@@ -137,6 +139,8 @@ pub enum Media {
     Json,
     /// Plain SQL, or JSON when there are parameters.
     SqlOrJson,
+    /// Bytes, of whatever type the answer says.
+    Bytes,
 }
 
 impl Media {
@@ -145,6 +149,7 @@ impl Media {
         match self {
             Self::None => &[],
             Self::Json => &["application/json"],
+            Self::Bytes => &["application/octet-stream"],
             Self::SqlOrJson => &["text/plain", "application/json"],
         }
     }

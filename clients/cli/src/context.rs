@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use client::ci::IdentitySource;
-use client::local::{Allowance, AllowanceFile, Projects, ProjectsFile};
+use client::local::{Allowance, AllowanceFile, Projects, ProjectsFile, UploadsFolder};
 use client::{Client, ClientError, LocalError, WalletKey};
 use serde_json::Value;
 use types::delegation::CI_AUDIENCE;
@@ -21,6 +21,8 @@ pub struct Context {
     identity: Option<IdentitySource>,
     pub allowance: AllowanceFile,
     pub projects: ProjectsFile,
+    /// Uploads that were cut off.
+    pub uploads: UploadsFolder,
 }
 
 impl Context {
@@ -30,6 +32,7 @@ impl Context {
             identity: settings.identity,
             allowance: AllowanceFile::at(settings.allowance_path),
             projects: ProjectsFile::at(settings.projects_path),
+            uploads: UploadsFolder::at(settings.uploads_path),
         }
     }
 

@@ -16,6 +16,8 @@ pub struct Settings {
     pub projects_path: PathBuf,
     /// Where a workflow gets its identity; none outside of one.
     pub identity: Option<IdentitySource>,
+    /// The folder of notes about uploads that were cut off.
+    pub uploads_path: PathBuf,
 }
 
 impl Settings {
@@ -53,6 +55,7 @@ impl Settings {
             allowance_path: allowance_path.unwrap_or_else(|| config.join("allowance.json")),
             projects_path: config.join("projects.json"),
             identity: identity.filter(|_| in_actions).map(|(url, token)| IdentitySource { url, token }),
+            uploads_path: config.join("uploads"),
         })
     }
 }

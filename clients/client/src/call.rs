@@ -1,6 +1,6 @@
 //! One call of a catalogue operation, before it is sent.
 
-use catalogue::{Auth, Media, Method, Operation, Place};
+use catalogue::{Auth, Kind, Media, Method, Operation, Place};
 use serde_json::{Value, json};
 
 use crate::LocalError;
@@ -34,6 +34,9 @@ pub struct Call<'a> {
     headers: Vec<(&'a str, String)>,
     body: Body,
     credential: Credential<'a>,
+    verb: Option<Method>,
+    /// Path parameters that go into the URL as they are.
+    raw_path: Vec<&'a str>,
 }
 
 impl<'a> Call<'a> {
@@ -48,10 +51,24 @@ impl<'a> Call<'a> {
             headers,
             body: Body::Unset,
             credential: Credential::None,
+            verb: None,
+            raw_path: Vec::new(),
         }
     }
     pub fn path(mut self, name: &'a str, value: impl ToString) -> Self {
         self.path.push((name, value.to_string()));
+        self
+    }
+    /// A path parameter that may hold further segments and a query of its own.
+    pub fn raw_path(mut self, name: &'a str, value: impl ToString) -> Self {
+        self.raw_path.push(name);
+        self.path(name, value)
+    }
+    /// Another method than the catalogue's, for operations that take every method. What is no method changes
+    /// nothing.
+    pub fn verb(mut self, method: &str) -> Self {
+        let all = [Method::Get, Method::Post, Method::Put, Method::Patch, Method::Delete];
+        self.verb = all.into_iter().find(|one| one.as_str() == method);
         self
     }
     pub fn query(mut self, name: &'a str, value: impl ToString) -> Self {
@@ -149,7 +166,8 @@ impl Call<'_> {
             headers.push(("content-type".to_owned(), (*media).to_owned()));
         }
         let body = body.map(|(_, bytes)| bytes);
-        Ok(Draft { operation, method: operation.method, target, headers, body, signed })
+        let method = self.verb.unwrap_or(operation.method);
+        Ok(Draft { operation, method, target, headers, body, signed })
     }
 
     fn target(&self, operation: &Operation) -> Result<String, String> {
@@ -158,7 +176,12 @@ impl Call<'_> {
             let value = self.path.iter().find(|(name, _)| *name == param.name);
             let value = value.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty());
             let value = value.ok_or_else(|| format!("{} is missing", param.name))?;
-            target = target.replace(&format!("{{{}}}", param.name), &encode(value));
+            let encoded = match param.kind {
+                _ if self.raw_path.contains(&param.name) => raw(value),
+                Kind::Segments => value.split('/').map(encode).collect::<Vec<_>>().join("/"),
+                _ => encode(value),
+            };
+            target = target.replace(&format!("{{{}}}", param.name), &encoded);
         }
         for (index, (name, value)) in self.query.iter().enumerate() {
             if !operation.params_in(Place::Query).any(|param| param.name == *name) {

@@ -159,6 +159,19 @@ impl Client {
         self.exchange_paying(&request).await?.into_success()
     }
 
+    /// Makes the call and returns the answer unread, for bodies that are not for memory.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn open(&self, call: Call<'_>) -> Result<reqwest::Response, ClientError> {
+        let request = self.sign(call.draft()?)?;
+        let response = self.begin(&request, None).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(ClientError::Refused(self.read(&request, response).await?.into_refusal()))
+    }
+
     /// Adds the wallet's signature. It covers the method's target and is the same for every sending of this
     /// request.
     fn sign(&self, mut draft: Draft) -> Result<Request, LocalError> {
@@ -183,11 +196,12 @@ impl Client {
         request: &Request,
         proof: Option<&str>,
     ) -> Result<RawAnswer, ClientError> {
+        let response = self.begin(request, proof).await?;
+        self.read(request, response).await
+    }
+
+    async fn begin(&self, request: &Request, proof: Option<&str>) -> Result<reqwest::Response, ClientError> {
         let draft = &request.draft;
-        let lost = |source| ClientError::Network {
-            during: format!("calling {} {}", draft.method.as_str(), draft.target),
-            source,
-        };
         let method =
             reqwest::Method::from_bytes(draft.method.as_str().as_bytes()).expect("a verb of the catalogue");
         let mut out = self.http.request(method, &request.url);
@@ -200,8 +214,14 @@ impl Client {
         if let Some(body) = &draft.body {
             out = out.body(body.clone());
         }
-        let mut response = out.send().await.map_err(lost)?;
+        out.send().await.map_err(|source| request.lost(source))
+    }
 
+    async fn read(
+        &self,
+        request: &Request,
+        mut response: reqwest::Response,
+    ) -> Result<RawAnswer, ClientError> {
         let header = |name: &str| {
             let value = response.headers().get(name)?.to_str().ok()?;
             Some(value.to_owned())
@@ -210,7 +230,7 @@ impl Client {
         let content_type = header("content-type").unwrap_or_default();
         let status = response.status().as_u16();
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+        while let Some(chunk) = response.chunk().await.map_err(|source| request.lost(source))? {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(LocalError::new("ANSWER_TOO_LARGE", "the server's answer exceeds 64 MiB").into());
             }
@@ -226,6 +246,14 @@ impl Client {
 pub(crate) struct Request {
     pub url: String,
     pub draft: Draft,
+}
+
+impl Request {
+    /// No answer came, or not all of it.
+    fn lost(&self, source: reqwest::Error) -> ClientError {
+        let draft = &self.draft;
+        ClientError::Network { during: format!("calling {} {}", draft.method.as_str(), draft.target), source }
+    }
 }
 
 fn http_client(host: &str) -> Result<reqwest::Client, LocalError> {

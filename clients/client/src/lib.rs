@@ -6,6 +6,7 @@
 //! the published CLI, [`chain`] reads balances and waits for the faucet. Nothing here reads the environment:
 //! callers pass values.
 
+pub mod blobs;
 pub mod chain;
 pub mod ci;
 pub mod deploy;

@@ -36,6 +36,7 @@ pub use endpoints::{LabEndpoints, running};
 pub use error::LabError;
 pub use scratch::Scratch;
 pub use start::Lab;
+pub use tools::{FunctionTools, function_tools};
 
 /// Where Circle's USDC lives on Base Sepolia, and ours in the lab.
 pub const TOKEN_ADDRESS: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";

@@ -57,6 +57,24 @@ impl Programs {
     }
 }
 
+/// The programs that functions are built and run with.
+#[derive(Debug, Clone)]
+pub struct FunctionTools {
+    /// Node 22.
+    pub node: PathBuf,
+    pub esbuild: PathBuf,
+}
+
+/// Where they are; none when `cargo xtask tools` has not brought them. They need not be reachable for another
+/// account: their sandbox is built by this one.
+pub fn function_tools(tools: Option<&Path>) -> Option<FunctionTools> {
+    let tools = crate::layout::absolute(tools.unwrap_or(Path::new(".tools"))).ok()?;
+    let tools = tools.canonicalize().ok()?;
+    let installed = read_manifest(&tools).ok()?;
+    let place = |name: &str| installed.get(name).map(|entry| tools.join(&entry.program));
+    Some(FunctionTools { node: place("node")?, esbuild: place("esbuild")? })
+}
+
 fn read_manifest(tools: &Path) -> Result<BTreeMap<String, Installed>, LabError> {
     let path = tools.join("tools.json");
     let Ok(bytes) = fs::read(&path) else { return Ok(BTreeMap::new()) };

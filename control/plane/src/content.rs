@@ -1,20 +1,13 @@
-//! Content plans and uploads: what is missing, where to put it, and the taking over of what was put there.
-//!
-//! Order of an upload's end: hash the staged bytes as a stream; copy them to their final place; see them
-//! there while the object's row is locked; commit the row. A crash before the commit leaves bytes that nobody
-//! refers to.
+//! Content plans: what is missing of a deploy's content, and where to put it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use blobs::{BlobError, Checked, PutGrant};
+use blobs::{BlobError, PutGrant};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
-use serde_json::json;
-use store::content::{self, ContentPlan, Room, Taken, Upload, UploadState};
-use types::{
-    CiBindingId, Code, ContentPlanId, Mutation, Problem, ProjectId, Sha256Hex, UploadId, kill_point,
-};
+use store::content::{self, ContentPlan, Room, Upload, UploadState};
+use types::{CiBindingId, Code, ContentPlanId, Mutation, Problem, ProjectId, Sha256Hex, UploadId};
 
 use crate::Plane;
 use crate::caller::Caller;
@@ -27,13 +20,11 @@ pub const WANTED_MAX: usize = 25_000;
 /// What S3 takes in one PUT.
 pub const OBJECT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// How long a presigned URL is good for.
-const URL_MINUTES: i64 = 60;
+pub(crate) const URL_MINUTES: i64 = 60;
 /// How long an upload may be completed: a slow one outlives its URL.
-const UPLOAD_HOURS: i64 = 24;
+pub(crate) const UPLOAD_HOURS: i64 = 24;
 /// Uploads of a plan that are hashed and copied at once.
 const TAKEN_AT_ONCE: usize = 8;
-/// How often the final place is filled again after a sweep emptied it in between.
-const PROMOTE_ATTEMPTS_MAX: usize = 3;
 
 /// Content that a deploy needs.
 #[derive(Debug, Clone)]
@@ -59,15 +50,6 @@ pub struct Session {
     pub upload: Upload,
     pub url: String,
     pub url_expires_at: DateTime<Utc>,
-}
-
-/// An upload as its owner sees it.
-#[derive(Debug, Clone)]
-pub struct UploadStatus {
-    pub upload: Upload,
-    pub url_expires_at: DateTime<Utc>,
-    /// `active` only while the URL takes bytes.
-    pub status: &'static str,
 }
 
 /// Who brings content, and to which project.
@@ -144,69 +126,12 @@ impl Plane {
         let uploads = content::content_plan_uploads(store, id).await.map_err(store_problem)?;
         futures::stream::iter(uploads.into_iter().map(Ok))
             .try_for_each_concurrent(TAKEN_AT_ONCE, |upload| async move {
-                self.upload_take(&upload, room(&lease)).await
+                self.upload_take(&upload, &[], room(&lease)).await.map(drop)
             })
             .await?;
         let mut tx = store.begin().await.map_err(store_problem)?;
         content::content_plan_commit(&mut tx, id).await.map_err(store_problem)?;
         tx.commit().await.map_err(store_problem)
-    }
-
-    /// Where an upload stands.
-    ///
-    /// # Errors
-    /// `UPLOAD_NOT_FOUND`, also for another project's.
-    pub async fn upload_get(&self, caller: &Caller, id: UploadId) -> Result<UploadStatus, Problem> {
-        let upload = self.upload_of(caller, id).await?;
-        let url_expires_at = url_expiry(upload.created_at);
-        let status = match upload.state {
-            UploadState::Completed => "completed",
-            UploadState::Aborted => "aborted",
-            UploadState::Open if url_expires_at <= self.now() => "expired",
-            UploadState::Open => "active",
-        };
-        Ok(UploadStatus { upload, url_expires_at, status })
-    }
-
-    /// Verifies an upload's bytes and gives them to the project. Repeating it gives the same answer.
-    ///
-    /// # Errors
-    /// `UPLOAD_NOT_FOUND`, `UPLOAD_EXPIRED`, `UPLOAD_INCOMPLETE`, `SIZE_MISMATCH`, `SHA256_MISMATCH`,
-    /// `STORAGE_LIMIT_EXCEEDED`, `STORAGE_UNAVAILABLE`: nothing was kept, and the right
-    /// bytes may be put again.
-    pub async fn upload_complete(&self, caller: &Caller, id: UploadId) -> Result<Upload, Problem> {
-        let key = self.project_key(caller).await?;
-        let upload = match self.upload_find(key.project, id).await? {
-            Some(upload) if upload.state == UploadState::Open => {
-                self.announced_call(key.project).await?;
-                upload
-            }
-            other => {
-                self.data_call(key.project).await?;
-                return match other.ok_or_else(|| not_found(id))? {
-                    upload if upload.state == UploadState::Completed => Ok(upload),
-                    _ => Err(not_found(id)),
-                };
-            }
-        };
-        let lease = self.content_gate(upload.project).await?;
-        self.upload_take(&upload, room(&lease)).await?;
-        Ok(Upload { state: UploadState::Completed, ..upload })
-    }
-
-    /// Gives an upload up and discards what was staged. Repeating it changes nothing.
-    ///
-    /// # Errors
-    /// `UPLOAD_NOT_FOUND`.
-    pub async fn upload_abort(&self, caller: &Caller, id: UploadId) -> Result<(), Problem> {
-        let upload = self.upload_of(caller, id).await?;
-        let mut tx = self.deps().store.begin().await.map_err(store_problem)?;
-        let aborted = content::upload_abort(&mut tx, id).await.map_err(store_problem)?;
-        tx.commit().await.map_err(store_problem)?;
-        if aborted || upload.state == UploadState::Aborted {
-            blobs::discard(&*self.deps().blobs, &upload.staging_key).await;
-        }
-        Ok(())
     }
 
     /// A workflow's project or the key's; without either, the one named in the body, for its owner.
@@ -225,20 +150,33 @@ impl Plane {
         Ok(Asker { project, ci_binding: None })
     }
 
-    async fn content_gate(&self, project: ProjectId) -> Result<LeaseView, Problem> {
+    /// Gives a project content of ours, by the way that uploads take.
+    pub(crate) async fn content_keep(
+        &self,
+        project: ProjectId,
+        sha256: &Sha256Hex,
+        bytes: bytes::Bytes,
+    ) -> Result<(), Problem> {
+        let wanted = std::slice::from_ref(sha256);
+        let held = content::content_held(&self.deps().store, project, wanted).await.map_err(store_problem)?;
+        if held.contains_key(sha256) {
+            return Ok(());
+        }
+        let lease = self.content_gate(project).await?;
+        let missing = Wanted { sha256: sha256.clone(), size_bytes: bytes.len() as u64, content_type: None };
+        let asker = Asker { project, ci_binding: None };
+        let (_, sessions) = self.uploads_open(&asker, &[&missing]).await?;
+        for session in sessions {
+            let put = self.deps().blobs.put(&session.upload.staging_key, bytes.clone()).await;
+            put.map_err(storage_problem)?;
+            self.upload_take(&session.upload, &[], room(&lease)).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn content_gate(&self, project: ProjectId) -> Result<LeaseView, Problem> {
         let account = self.project_live(project).await?.account;
         self.account_gate(account).await
-    }
-
-    async fn upload_of(&self, caller: &Caller, id: UploadId) -> Result<Upload, Problem> {
-        let key = self.project_key(caller).await?;
-        self.data_call(key.project).await?;
-        self.upload_find(key.project, id).await?.ok_or_else(|| not_found(id))
-    }
-
-    async fn upload_find(&self, project: ProjectId, id: UploadId) -> Result<Option<Upload>, Problem> {
-        let found = content::upload_find(&self.deps().store, id).await.map_err(store_problem)?;
-        Ok(found.filter(|upload| upload.project == project))
     }
 
     async fn uploads_open(
@@ -271,9 +209,11 @@ impl Plane {
                 id,
                 project,
                 content_plan: Some(plan.id),
-                sha256: wanted.sha256.clone(),
+                sha256: Some(wanted.sha256.clone()),
                 size_bytes: wanted.size_bytes,
                 content_type: wanted.content_type.clone(),
+                blob: None,
+                multipart: None,
                 staging_key,
                 state: UploadState::Open,
                 created_at: now,
@@ -286,94 +226,6 @@ impl Plane {
         content::content_plan_create(&mut tx, &plan, &uploads).await.map_err(store_problem)?;
         tx.commit().await.map_err(store_problem)?;
         Ok((plan, sessions))
-    }
-
-    /// Verifies, promotes, commits. See the module's order.
-    async fn upload_take(&self, upload: &Upload, room: Room) -> Result<(), Problem> {
-        match upload.state {
-            UploadState::Completed => return Ok(()),
-            UploadState::Aborted => return Err(not_found(upload.id)),
-            UploadState::Open => {}
-        }
-        if upload.expires_at <= self.now() {
-            return Err(Problem::new(Code::UploadExpired, "the upload's time is over"));
-        }
-        let blobs = &*self.deps().blobs;
-        let content = match blobs::verify(blobs, &upload.staging_key).await {
-            Ok(content) => content,
-            Err(e) => return self.upload_lost(upload, e).await,
-        };
-        compare(upload, &content)?;
-        kill_point!("deploy.content.checked");
-        for _ in 0..PROMOTE_ATTEMPTS_MAX {
-            if let Err(e) = blobs::promote(blobs, &upload.staging_key, &content).await {
-                return self.upload_lost(upload, e).await;
-            }
-            kill_point!("deploy.content.promoted");
-            if self.content_commit(upload, &content, room).await? {
-                blobs::discard(blobs, &upload.staging_key).await;
-                kill_point!("deploy.content.discarded");
-                return Ok(());
-            }
-        }
-        Err(Problem::new(Code::StorageUnavailable, "the object does not stay in its place"))
-    }
-
-    /// False when the bytes are not in their final place any more: a sweep was faster.
-    async fn content_commit(&self, upload: &Upload, content: &Checked, room: Room) -> Result<bool, Problem> {
-        let (deps, now) = (self.deps(), self.now());
-        let mut tx = deps.store.begin().await.map_err(store_problem)?;
-        content::content_lock(&mut tx, &content.sha256, content.size_bytes, now)
-            .await
-            .map_err(store_problem)?;
-        if !blobs::fits(&*deps.blobs, content).await.map_err(storage_problem)? {
-            return Ok(false);
-        }
-        match content::content_take(&mut tx, upload, room, now).await.map_err(store_problem)? {
-            Taken::New | Taken::Before => {}
-            Taken::Gone => return Err(not_found(upload.id)),
-            Taken::NoRoom { used_bytes } => {
-                drop(tx);
-                return Err(self.no_room(upload.project, room, used_bytes).await);
-            }
-        }
-        kill_point!("deploy.content.taken");
-        tx.commit().await.map_err(store_problem)?;
-        kill_point!("deploy.content.committed");
-        Ok(true)
-    }
-
-    /// What is staged cannot be read, or not to its end: it never came, or a repeat of this request or an
-    /// abort took it away in the meantime.
-    async fn upload_lost(&self, upload: &Upload, error: BlobError) -> Result<(), Problem> {
-        let now = content::upload_find(&self.deps().store, upload.id).await.map_err(store_problem)?;
-        match now.map(|now| now.state) {
-            Some(UploadState::Completed) => Ok(()),
-            Some(UploadState::Open) if !matches!(error, BlobError::NotFound) => Err(storage_problem(error)),
-            Some(UploadState::Open) => {
-                Err(Problem::new(Code::UploadIncomplete, "no bytes were uploaded yet")
-                    .detail("sha256", upload.sha256.as_str())
-                    .mutation(Mutation::NotStarted))
-            }
-            Some(UploadState::Aborted) | None => Err(not_found(upload.id)),
-        }
-    }
-
-    async fn no_room(&self, project: ProjectId, room: Room, used_bytes: u64) -> Problem {
-        let calls = match self.project_live(project).await {
-            Ok(found) => store::projects::usage_fetch(&self.deps().store, found.id).await.ok(),
-            Err(_) => None,
-        };
-        Problem::new(Code::StorageLimitExceeded, "it would not fit into the account's storage")
-            .extra(
-                "usage",
-                json!({
-                    "api_calls": calls.map(|usage| usage.api_calls),
-                    "storage_bytes": used_bytes,
-                    "storage_limit": room.bytes_max,
-                }),
-            )
-            .detail("scope", "organization")
     }
 }
 
@@ -397,29 +249,15 @@ fn distinct(wanted: Vec<Wanted>) -> Result<BTreeMap<Sha256Hex, Wanted>, Problem>
     Ok(by_digest)
 }
 
-fn compare(upload: &Upload, found: &Checked) -> Result<(), Problem> {
-    if found.size_bytes != upload.size_bytes {
-        return Err(Problem::new(Code::SizeMismatch, "the bytes have another size than announced")
-            .detail("expected_bytes", upload.size_bytes)
-            .detail("observed_bytes", found.size_bytes));
-    }
-    if found.sha256 != upload.sha256 {
-        return Err(Problem::new(Code::Sha256Mismatch, "the bytes have another SHA-256 than announced")
-            .detail("expected_sha256", upload.sha256.as_str())
-            .detail("observed_sha256", found.sha256.as_str()));
-    }
-    Ok(())
-}
-
-fn room(lease: &LeaseView) -> Room {
+pub(crate) fn room(lease: &LeaseView) -> Room {
     Room { bytes_max: u64::try_from(lease.limits.storage_bytes).unwrap_or_default() }
 }
 
-fn url_expiry(created_at: DateTime<Utc>) -> DateTime<Utc> {
+pub(crate) fn url_expiry(created_at: DateTime<Utc>) -> DateTime<Utc> {
     created_at + TimeDelta::minutes(URL_MINUTES)
 }
 
-fn not_found(id: UploadId) -> Problem {
+pub(crate) fn not_found(id: UploadId) -> Problem {
     Problem::new(Code::UploadNotFound, format!("no upload {id}"))
 }
 

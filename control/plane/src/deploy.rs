@@ -10,8 +10,11 @@ mod plan;
 mod spec;
 mod warn;
 
+pub(crate) use spec::interval_minutes;
+
 pub use operation::{CommitStatus, Committed};
 pub use plan::{MigrationPlan, MissingContent, PlanRequest, Planned};
+pub(crate) use spec::is_content_type;
 pub use warn::Warning;
 
 pub use actors::deploy::{

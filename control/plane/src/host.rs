@@ -9,6 +9,7 @@ use sites::routes::{Routed, route};
 use sites::{Cache, Conditions, FileRef, Head, Resolution, SiteHost};
 
 use crate::Plane;
+use crate::functions::RoutedCall;
 
 /// What this node remembers of sites. The database's hints are followed from the first request on.
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub struct SiteRequest<'a> {
     pub path: &'a str,
     pub query: Option<&'a str>,
     pub conditions: Conditions<'a>,
+    /// The browser wants to install what it gets as a service worker.
+    pub service_worker: bool,
 }
 
 /// What a site answers.
@@ -33,6 +36,13 @@ pub struct SiteAnswer {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: SiteBody,
+}
+
+/// What a request for a site comes to.
+pub enum SiteOutcome {
+    Answer(SiteAnswer),
+    /// A function answers: ask it with the whole request.
+    Function(RoutedCall),
 }
 
 pub enum SiteBody {
@@ -66,15 +76,16 @@ impl Plane {
     ///
     /// # Source
     /// Wire contract 02 sections 10.1 to 10.3.
-    pub async fn site_get(&self, request: SiteRequest<'_>) -> SiteAnswer {
+    pub async fn site_get(&self, request: SiteRequest<'_>) -> SiteOutcome {
         let mut answer = match self.site_answer(&request).await {
-            Ok(answer) => answer,
+            Ok(SiteOutcome::Function(call)) => return SiteOutcome::Function(call),
+            Ok(SiteOutcome::Answer(answer)) => answer,
             Err(page) => page,
         };
         if request.method == "HEAD" {
             answer.body = SiteBody::Whole(Bytes::new());
         }
-        answer
+        SiteOutcome::Answer(answer)
     }
 
     pub(crate) fn sites(&self) -> &Cache {
@@ -83,25 +94,32 @@ impl Plane {
         &memory.cache
     }
 
-    async fn site_answer(&self, request: &SiteRequest<'_>) -> Result<SiteAnswer, SiteAnswer> {
+    async fn site_answer(&self, request: &SiteRequest<'_>) -> Result<SiteOutcome, SiteAnswer> {
         let host = self.deps().hosts.parse(request.host);
         let (store, cache) = (&self.deps().store, self.sites());
         let target = cache.target(store, &host).await.map_err(|_| page(503, "Try again in a moment"))?;
         let path = sites::path::decode(request.path).map_err(|_| page(400, "Bad path"))?;
-        let release =
-            target.and_then(|target| target.release).ok_or_else(|| page(404, "There is no site here"))?;
-        let release = cache.release(store, release).await.map_err(|e| {
+        if let Some(blob) = path.strip_prefix("/_blob/").filter(|blob| !blob.is_empty()) {
+            let target = target.ok_or_else(|| page(404, "Not found"))?;
+            return self.blob_show(target.project, blob, request).await.map(SiteOutcome::Answer);
+        }
+        let shown = target.and_then(|target| Some((target.project, target.release?)));
+        let (project, id) = shown.ok_or_else(|| page(404, "There is no site here"))?;
+        let release = cache.release(store, id).await.map_err(|e| {
             tracing::warn!(error = &e as &dyn std::error::Error, "release not read");
             page(503, "Try again in a moment")
         })?;
         match route(release.routes(), &path, request.method) {
-            Routed::Function(route) => return Err(not_running(&route.target)),
+            Routed::Function(route) => {
+                let (route, host) = (route.clone(), request.host.to_owned());
+                return Ok(SiteOutcome::Function(RoutedCall { project, release: id, route, host, path }));
+            }
             Routed::NotAllowed(allowed) => return Err(not_allowed(&allowed.join(", "))),
             Routed::Static if matches!(request.method, "GET" | "HEAD") => {}
             Routed::Static => return Err(page(405, "Only GET and HEAD")),
         }
         let wants_body = request.method == "GET";
-        match sites::resolve(&*release, &path) {
+        let answer = match sites::resolve(&*release, &path) {
             Resolution::File { path, file } => {
                 let head = sites::respond(path, file, &request.conditions);
                 self.site_body(head, file, wants_body).await
@@ -111,12 +129,13 @@ impl Plane {
             }
             Resolution::NotFound(None) => Err(page(404, "Not found")),
             Resolution::AddSlash => Ok(add_slash(request)),
-        }
+        };
+        answer.map(SiteOutcome::Answer)
     }
 
     /// The bytes that `head` announces: small files from memory, larger ones as they come from the object
     /// store.
-    async fn site_body(
+    pub(crate) async fn site_body(
         &self,
         head: Head,
         file: &FileRef,
@@ -159,30 +178,6 @@ impl Plane {
     }
 }
 
-/// A function answers this path, and functions do not run yet. Never a file instead.
-///
-/// # Source
-/// Wire contract 02 section 10.2, rule 2.
-fn not_running(function: &str) -> SiteAnswer {
-    let code = types::Code::FunctionNotRunning;
-    let body = serde_json::json!({
-        "code": code.as_str(),
-        "message": format!("{function} answers here, and this server does not run functions yet"),
-        "error": format!("{function} answers here, and this server does not run functions yet"),
-        "retryable": code.retryable(),
-        "hint": code.advice(),
-    })
-    .to_string();
-    let headers = vec![
-        ("content-type", "application/json".to_owned()),
-        ("content-length", body.len().to_string()),
-        ("cache-control", "private, no-store".to_owned()),
-        ("x-run402-cache", "dynamic-bypass".to_owned()),
-        ("x-content-type-options", "nosniff".to_owned()),
-    ];
-    SiteAnswer { status: code.status(), headers, body: SiteBody::Whole(body.into()) }
-}
-
 fn not_allowed(allowed: &str) -> SiteAnswer {
     let mut answer = page(405, "This method is not answered here");
     answer.headers.retain(|(name, _)| *name != "allow");
@@ -205,7 +200,7 @@ fn add_slash(request: &SiteRequest<'_>) -> SiteAnswer {
 }
 
 /// A page of our own. HTML rather than JSON, because people see it.
-fn page(status: u16, text: &str) -> SiteAnswer {
+pub(crate) fn page(status: u16, text: &str) -> SiteAnswer {
     let body = format!("<!doctype html><meta charset=\"utf-8\"><title>{text}</title><h1>{text}</h1>\n");
     let mut headers = vec![
         ("content-type", HTML.to_owned()),
@@ -236,6 +231,7 @@ mod tests {
             path: "/caf%C3%A9",
             query: Some("a=1&b=%2F"),
             conditions: Conditions::default(),
+            service_worker: false,
         };
         let answer = add_slash(&request);
         assert_eq!(answer.status, 301);

@@ -151,6 +151,12 @@ impl Plane {
     }
 }
 
+/// The anon and the service key that this secret makes.
+pub fn keys_of(project: ProjectId, secret: &Secret) -> Option<(String, String)> {
+    let key = |role| sign(project, role, secret).ok();
+    Some((key(KeyRole::Anon)?, key(KeyRole::Service)?))
+}
+
 /// The control database failed: what the caller is told.
 pub(crate) fn store_problem(error: store::StoreError) -> Problem {
     tracing::warn!(error = &error as &dyn std::error::Error, "control database");
@@ -197,7 +203,7 @@ fn unauthorized(why: &str) -> Problem {
     Problem::new(Code::Unauthorized, why)
 }
 
-fn forbidden(why: &str) -> Problem {
+pub(crate) fn forbidden(why: &str) -> Problem {
     Problem::new(Code::Forbidden, why)
 }
 

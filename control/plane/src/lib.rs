@@ -5,7 +5,9 @@
 //! the store; changes are one transaction or a message to the entity's actor. What the answers look like on
 //! the wire is `api`'s business.
 
+pub mod ai;
 pub mod billing;
+pub mod blob;
 pub mod books;
 pub mod budgets;
 pub mod caller;
@@ -17,7 +19,9 @@ pub mod domain;
 pub mod expose;
 pub mod faucet;
 pub mod finance;
+pub mod functions;
 pub mod host;
+pub mod images;
 pub mod keys;
 pub mod lab;
 mod meter;
@@ -33,6 +37,7 @@ pub mod status;
 pub mod subdomain;
 pub mod suspense;
 pub mod tiers;
+pub mod uploads;
 pub mod users;
 
 use std::sync::Arc;
@@ -73,6 +78,8 @@ pub struct PlaneConfig {
     pub siwx_path_bound: bool,
     /// How long a request waits for its payment or its deploy before it answers that it is pending.
     pub wait_secs_max: u64,
+    /// Larger blobs are uploaded in parts.
+    pub single_put_bytes_max: u64,
     pub admin_wallets: Vec<Wallet>,
     pub operator: Operator,
     /// Whose workflows may deploy.

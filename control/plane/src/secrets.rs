@@ -11,6 +11,25 @@ use crate::keys::store_problem;
 
 const KEY_BYTES_MAX: usize = 128;
 const VALUE_BYTES_MAX: usize = 4_096;
+/// # Source
+/// Wire contract 03 section 4.5.
+const RESERVED: [&str; 15] = [
+    "RUN402_API_BASE",
+    "RUN402_PROJECT_ID",
+    "RUN402_SERVICE_KEY",
+    "RUN402_ANON_KEY",
+    "RUN402_JWT_SECRET",
+    "RUN402_RELEASE_ID",
+    "RUN402_FUNCTION_NAME",
+    "RUN402_REQUEST_ID",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+];
 
 /// `^[A-Z_][A-Z0-9_]{0,127}$`
 ///
@@ -43,6 +62,10 @@ impl Plane {
         self.account_gate(account).await?;
         if !is_key(key) {
             let why = "a key has A-Z, 0-9 and _, begins with no digit, and is up to 128 long";
+            return Err(Problem::new(Code::BadSecret, why).detail("field", "key"));
+        }
+        if RESERVED.contains(&key) {
+            let why = "the platform sets this variable of a function itself";
             return Err(Problem::new(Code::BadSecret, why).detail("field", "key"));
         }
         if value.is_empty() || value.len() > VALUE_BYTES_MAX {

@@ -26,6 +26,8 @@ pub const WATCHER: &str = "watcher ";
 /// What this server can do, by the names that clients know.
 const CAPABILITIES: [&str; 9] =
     ["x402", "siwx", "postgres", "sql", "content", "deploy", "sites", "subdomains", "billing"];
+/// Where they run.
+const FUNCTIONS: &str = "functions";
 
 /// The last answers.
 #[derive(Default)]
@@ -89,6 +91,8 @@ pub struct Status {
     pub networks: Vec<Network>,
     /// Where each chain's watcher is, and why it is halted if it is.
     pub watchers: Vec<Cursor>,
+    /// None where functions are not meant to run.
+    pub functions: Option<crate::functions::FunctionStatus>,
     pub lab: Option<Value>,
 }
 
@@ -201,6 +205,10 @@ impl Plane {
         if deps.chains.0.values().any(|chain| chain.faucet.is_some()) {
             capabilities.push("faucet");
         }
+        let functions = self.function_status();
+        if functions.as_ref().is_some_and(|functions| functions.refused.is_none()) {
+            capabilities.push(FUNCTIONS);
+        }
         let mut watchers = Vec::new();
         for network in deps.chains.0.keys() {
             watchers.extend(deps.store.cursor_find(*network).await.ok().flatten());
@@ -216,6 +224,7 @@ impl Plane {
             payments_in_flight: in_flight.ok(),
             networks: deps.chains.0.keys().copied().collect(),
             watchers,
+            functions,
             lab: self.config().lab.clone(),
         }
     }

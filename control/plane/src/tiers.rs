@@ -282,7 +282,7 @@ fn unknown(tier: &str) -> Problem {
 
 /// Names a purchase from the balance: the client's key, or the signature that asked for it, which is good for
 /// one request only.
-fn request_key(caller: &Caller) -> String {
+pub(crate) fn request_key(caller: &Caller) -> String {
     match &caller.idempotency_key {
         Some(key) => format!("key:{key}"),
         None => {

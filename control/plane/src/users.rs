@@ -7,6 +7,7 @@ mod accounts;
 mod google;
 mod links;
 mod origins;
+mod passkeys;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::rate::{Rates, client_network};
 pub use accounts::{AskedUser, MadeUser, Offered};
 pub use google::{AskedGoogle, BegunGoogle, CALLBACK, GoogleAnswer};
 pub use links::{AskedLink, Delivery, LinkFacts};
+pub use passkeys::PasskeyOptions;
 
 /// Tries of one address of one project: ten at once, then one each six seconds.
 const ACCOUNT_TRY_EVERY: Duration = Duration::from_secs(6);
@@ -127,9 +129,9 @@ impl Plane {
         self.users_try(caller, project, &email)?;
         let users = self.users();
         let found = users.user_find(&slot, &email).await.map_err(problem)?;
-        let stored = found.as_ref().and_then(|(_, hash)| hash.as_deref());
+        let stored = found.as_ref().and_then(|(_, hash)| hash.clone());
         // Nobody's password is compared as long as somebody's.
-        let matches = users.passwords.matches(login.password, stored).await;
+        let matches = users.passwords.matches(login.password, stored.as_deref()).await;
         let matches = matches.map_err(|busy| problem(busy.into()))?;
         let (user, _) = found.filter(|_| matches).ok_or_else(wrong)?;
         let new = NewSession {
@@ -138,7 +140,8 @@ impl Plane {
             amr: "password",
             refresh_token: self.refresh_token(),
         };
-        let facts = users.session_begin(&slot, &new, self.now()).await.map_err(problem)?;
+        let begun = users.session_begin(&slot, &new, stored.as_deref(), self.now()).await.map_err(problem)?;
+        let facts = begun.ok_or_else(wrong)?;
         self.user_session(project, user, facts, new.refresh_token).await
     }
 
@@ -223,8 +226,9 @@ impl Plane {
         &self.deps().users
     }
 
-    /// Refuses a token of a project admin who is none any more, or whose sign-in has ended. A token without a
-    /// sign-in was made by the project's own code, which decides by itself.
+    /// Refuses a token of a project admin who is none any more, whose sign-in has ended, or which was not by
+    /// passkey where the settings ask for one by now. A token without a sign-in was made by the project's own
+    /// code, which decides by itself.
     ///
     /// # Errors
     /// `UNAUTHORIZED`; `UNAVAILABLE`.
@@ -239,8 +243,8 @@ impl Plane {
         let user = user.parse().map_err(|_| wrong())?;
         let session = session.parse().map_err(|_| wrong())?;
         let slot = self.project_slot(project).await?;
-        let found = self.users().session_user(&slot, user, session).await.map_err(problem)?;
-        found.filter(|user| user.is_admin).map(drop).ok_or_else(wrong)
+        let stands = self.users().admin_stands(&slot, user, session).await.map_err(problem)?;
+        if stands { Ok(()) } else { Err(wrong()) }
     }
 
     async fn user_claims(&self, caller: &Caller) -> Result<(Claims, Slot), Problem> {

@@ -114,12 +114,15 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         port: 80,
         siwx_domains: Vec::new(),
         admin_wallets: Vec::new(),
+        single_put_bytes_max: None,
         chain: lab_config::ChainChoices::default(),
         stripe: None,
         google: None,
+        ai: None,
         ci: crate::config::CiConfig::default(),
         domains: crate::config::DomainsConfig::default(),
         tls: None,
+        functions: None,
     };
     lab_config::make(choices, endpoints)
 }

@@ -89,12 +89,17 @@ pub struct UpArgs {
     /// One more wallet that may use the operators' routes.
     #[arg(long = "admin-wallet", value_name = "ADDRESS")]
     pub admin_wallets: Vec<types::Wallet>,
+    /// Blobs larger than this are uploaded in parts of 16 MiB; 5 GiB unless given.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=5_368_709_120))]
+    pub single_put_bytes_max: Option<u64>,
     #[command(flatten)]
     pub chain: ChainArgs,
     #[command(flatten)]
     pub cards: CardArgs,
     #[command(flatten)]
     pub google: GoogleArgs,
+    #[command(flatten)]
+    pub ai: AiArgs,
     /// Believe this issuer's identity tokens of workflows instead of GitHub's.
     #[arg(long, value_name = "URL")]
     pub ci_issuer: Option<String>,
@@ -171,6 +176,19 @@ pub struct GoogleArgs {
     /// Ask this OpenID provider instead of Google.
     #[arg(long, value_name = "URL", requires = "google_client_id")]
     pub google_issuer: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct AiArgs {
+    /// Offer images, translation and moderation through this provider of the OpenAI protocol; its models are called
+    /// image, text and moderation.
+    #[arg(long, value_name = "URL")]
+    pub ai_url: Option<String>,
+    #[arg(long, env = "RUN402_AI_KEY", hide_env_values = true, value_name = "KEY", requires = "ai_url")]
+    pub ai_key: Option<String>,
+    /// How long one call of it may take.
+    #[arg(long, value_name = "SECONDS", requires = "ai_url", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub ai_timeout: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]

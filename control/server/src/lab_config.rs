@@ -12,9 +12,9 @@ use lab::LabEndpoints;
 use types::{Entropy, Network, NodeId, OsEntropy, UsdMicros};
 
 use crate::config::{
-    CellConfig, ChainConfig, CiConfig, Config, ControlDbConfig, DomainsConfig, GoogleConfig, IdentityConfig,
-    KeystoreConfig, Listen, PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig, StripeConfig,
-    TlsConfig, defaults,
+    AiConfig, CellConfig, ChainConfig, CiConfig, Config, ControlDbConfig, DomainsConfig, FunctionsConfig,
+    GoogleConfig, IdentityConfig, KeystoreConfig, Listen, PricesConfig, S3Config, ServerConfig, SignerConfig,
+    SitesConfig, StripeConfig, TlsConfig, defaults,
 };
 
 const FEE_PAYER: &str = "lab-fee-payer";
@@ -32,15 +32,21 @@ pub struct Choices<'a> {
     pub port: u16,
     pub siwx_domains: Vec<String>,
     pub admin_wallets: Vec<types::Wallet>,
+    /// Larger blobs come in parts; as with S3 unless chosen.
+    pub single_put_bytes_max: Option<u64>,
     pub chain: ChainChoices,
     /// Where cards are paid; none in a lab without cards.
     pub stripe: Option<StripeConfig>,
     /// Where Google sign-ins go; none unless chosen.
     pub google: Option<GoogleConfig>,
+    /// Who makes images and reads texts; none unless chosen.
+    pub ai: Option<AiConfig>,
     /// Whose workflows may deploy.
     pub ci: CiConfig,
     pub domains: DomainsConfig,
     pub tls: Option<TlsConfig>,
+    /// Where functions run; none without the tools for it.
+    pub functions: Option<FunctionsConfig>,
 }
 
 /// What else may be chosen about the lab's chain.
@@ -101,6 +107,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             bucket: lab.s3_bucket.clone(),
             access_key: lab.s3_access_key.clone().into(),
             secret_key: lab.s3_secret_key.clone().into(),
+            single_put_bytes_max: choices.single_put_bytes_max.unwrap_or(defaults::SINGLE_PUT_BYTES_MAX),
         },
         keystore: Some(keystore),
         chains: vec![ChainConfig {
@@ -115,7 +122,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             instant_max: chain.instant_max.unwrap_or(UsdMicros(defaults::INSTANT_MICROS_MAX as i64)),
             retained_blocks: chain.retained_blocks.unwrap_or(defaults::RETAINED_BLOCKS),
         }],
-        prices: PricesConfig { every_tier_on: Some(vec![NETWORK]), tiers: Vec::new() },
+        prices: PricesConfig { every_tier_on: Some(vec![NETWORK]), ..PricesConfig::default() },
         identity: IdentityConfig {
             siwx_domains: choices.siwx_domains,
             siwx_origins: Vec::new(),
@@ -124,7 +131,9 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         },
         stripe: choices.stripe,
         google: choices.google,
+        ai: choices.ai,
         ci: choices.ci,
+        functions: choices.functions,
         domains: choices.domains,
         tls: choices.tls,
     })
@@ -212,7 +221,6 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
         [one] => ("rpc_url", serde_json::json!(one)),
         several => ("rpc_urls", serde_json::json!(several)),
     };
-    let absolute = |path: &Path| std::path::absolute(path).map(|path| path.display().to_string());
     let mut value = serde_json::json!({
         "server": {
             "listen": "127.0.0.1:0",
@@ -230,10 +238,10 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
         "cells": [{ "name": cell.name, "url": cell.url.expose_secret() }],
         "s3": {
             "endpoint": config.s3.endpoint,
-            "region": config.s3.region,
-            "bucket": config.s3.bucket,
+            "region": config.s3.region, "bucket": config.s3.bucket,
             "access_key": config.s3.access_key.expose_secret(),
             "secret_key": config.s3.secret_key.expose_secret(),
+            "single_put_bytes_max": config.s3.single_put_bytes_max,
         },
         "keystore": { "path": absolute(&keystore.path)?, "key_file": absolute(&keystore.key_file)? },
         "chains": [{
@@ -253,18 +261,17 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             "admin_wallets": config.identity.admin_wallets,
         },
     });
-    others(&mut value, config);
-    // A second node shares the names; it has no TLS of its own unless it is given a port.
-    value["domains"] = serde_json::json!({ "addresses": config.domains.addresses });
-    if let Some(resolver) = config.domains.resolver {
-        value["domains"]["resolver"] = resolver.to_string().into();
-    }
+    add_optional_sections(&mut value, config)?;
     let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
     Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))
 }
 
+fn absolute(path: &Path) -> std::io::Result<String> {
+    std::path::absolute(path).map(|path| path.display().to_string())
+}
+
 /// What only some installations have, and what has defaults.
-fn others(value: &mut serde_json::Value, config: &Config) {
+fn add_optional_sections(value: &mut serde_json::Value, config: &Config) -> anyhow::Result<()> {
     use secrecy::ExposeSecret;
     if let Some(stripe) = &config.stripe {
         let secrets: Vec<&str> = stripe.webhook_secrets.iter().map(ExposeSecret::expose_secret).collect();
@@ -282,84 +289,36 @@ fn others(value: &mut serde_json::Value, config: &Config) {
             "issuer": google.issuer,
         });
     }
+    if let Some(ai) = &config.ai {
+        value["ai"] = serde_json::json!({
+            "base_url": ai.provider.base_url,
+            "image_model": ai.provider.image_model,
+            "text_model": ai.provider.text_model,
+            "moderation_model": ai.provider.moderation_model,
+            "image_sizes": ai.provider.image_sizes,
+            "timeout_secs": ai.provider.timeout.as_secs(),
+            "translated_words": ai.translated_words,
+        });
+        if let Some(key) = &ai.provider.api_key {
+            value["ai"]["api_key"] = key.expose_secret().into();
+        }
+    }
     value["ci"] = serde_json::json!({ "issuer": config.ci.issuer, "audiences": config.ci.audiences });
+    // A second node shares the names; it has no TLS of its own unless it is given a port.
+    value["domains"] = serde_json::json!({ "addresses": config.domains.addresses });
+    if let Some(resolver) = config.domains.resolver {
+        value["domains"]["resolver"] = resolver.to_string().into();
+    }
+    if let Some(functions) = &config.functions {
+        value["functions"] = serde_json::json!({
+            "node": absolute(&functions.node)?,
+            "esbuild": absolute(&functions.esbuild)?,
+            "folder": absolute(&functions.folder)?,
+            "workers_max": functions.workers_max,
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_written_configuration_is_one_that_serve_reads() {
-        let data = std::env::temp_dir().join(format!("run402d-{}", hex::encode(&OsEntropy.secret()[..8])));
-        std::fs::create_dir(&data).unwrap();
-        let key = |n: u8| format!("0x{}", hex::encode([n; 32]));
-        let wallet = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266".to_owned();
-        let lab = LabEndpoints {
-            control_url: "postgres://run402@%2Ftmp%2Fsocket:5432/run402".into(),
-            cell_url: "postgres://postgres:secret@127.0.0.1:5433/postgres".into(),
-            postgres_socket_dir: "/tmp/socket".into(),
-            chain_rpc: "http://127.0.0.1:8545".into(),
-            s3_endpoint: "http://127.0.0.1:9000".into(),
-            s3_bucket: "lab".into(),
-            s3_access_key: "access".into(),
-            s3_secret_key: "secret".into(),
-            token_address: wallet.clone(),
-            faucet_address: wallet.clone(),
-            faucet_private_key: key(1),
-            payee_address: wallet.clone(),
-            payee_private_key: key(2),
-            fee_payer_address: wallet,
-            fee_payer_private_key: key(3),
-        };
-        let choices = || Choices {
-            data: &data,
-            listen: Listen { api: "127.0.0.1:0".parse().unwrap(), internal: "127.0.0.1:0".parse().unwrap() },
-            public_url: "http://127.0.0.1:4020".into(),
-            apex: "localhost".into(),
-            port: 4020,
-            siwx_domains: vec!["localhost".into()],
-            admin_wallets: Vec::new(),
-            chain: ChainChoices { retained_blocks: Some(7), ..ChainChoices::default() },
-            stripe: Some(stripe_choice("http://127.0.0.1:9", "whsec_lab")),
-            google: Some(GoogleConfig {
-                client_id: "lab".into(),
-                client_secret: "secret".into(),
-                issuer: "http://127.0.0.1:9".into(),
-            }),
-            ci: CiConfig { issuer: "http://127.0.0.1:8".into(), ..CiConfig::default() },
-            domains: DomainsConfig {
-                resolver: Some("127.0.0.1:53".parse().unwrap()),
-                ..DomainsConfig::default()
-            },
-            tls: None,
-        };
-        let first = make(choices(), &lab).unwrap();
-        let key_before = std::fs::read(&first.server.master_key_file).unwrap();
-        let again = make(choices(), &lab).unwrap();
-        assert_eq!(std::fs::read(&again.server.master_key_file).unwrap(), key_before, "made once");
-        let node_before = node(&data).unwrap();
-        assert_eq!(node(&data).unwrap(), node_before, "a restart is the same node");
-        std::fs::write(data.join("node.id"), "node_12").unwrap();
-        assert_ne!(node(&data).unwrap(), node_before, "a torn file is made anew");
-        let read = Config::parse(&serve_config(&again).unwrap()).unwrap();
-        assert_eq!(read.sites.port, Some(4020));
-        assert_eq!(read.google.unwrap().issuer, "http://127.0.0.1:9");
-        assert_eq!((read.ci.issuer.as_str(), read.ci.audiences.len()), ("http://127.0.0.1:8", 1));
-        assert_eq!(read.domains.resolver, Some("127.0.0.1:53".parse().unwrap()));
-        let stripe = read.stripe.unwrap();
-        assert_eq!(
-            (stripe.webhook_secrets.len(), stripe.api_base.as_deref()),
-            (1, Some("http://127.0.0.1:9"))
-        );
-        assert_eq!((read.chains[0].retained_blocks, read.chains[0].rpc_urls.len()), (7, 1));
-        assert_eq!(read.prices.every_tier_on, Some(vec![Network::BaseSepolia]));
-        assert_eq!(
-            read.server.public_url.as_deref(),
-            Some("http://127.0.0.1:4020"),
-            "nodes share their address"
-        );
-        assert!(read.server.master_key_file.is_absolute());
-        std::fs::remove_dir_all(&data).unwrap();
-    }
-}
+mod tests;

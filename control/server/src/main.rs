@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod drain;
 mod explain;
+mod functions_wiring;
 mod generate;
 mod http;
 mod kill;
@@ -29,9 +30,15 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{BooksCommand, Cli, Command};
 use crate::config::Config;
 
-const LOG_DEFAULT: &str = "info,sqlx=warn,tokio_cron_scheduler=warn,hyper=warn,s3s=warn";
+// webauthn-rs calls it an error when a browser's answer does not verify; that is the browser's.
+const LOG_DEFAULT: &str = "info,sqlx=warn,tokio_cron_scheduler=warn,hyper=warn,s3s=warn,webauthn_rs=off,\
+    webauthn_rs_core=off";
 
 fn main() -> ExitCode {
+    // Before any thread: the launcher of functions leaves its namespaces.
+    if let Some(code) = functions::sandbox::launched(std::env::args()) {
+        return code;
+    }
     let cli = Cli::parse();
     start_logs(&cli);
     // A simulation is the same each time only where nothing runs beside it.

@@ -237,6 +237,7 @@ pub fn plane_config(config: &Config, public_url: String, lab: Option<Value>) -> 
         siwx,
         siwx_path_bound: config.identity.siwx_path_bound,
         wait_secs_max: config.server.wait_secs_max,
+        single_put_bytes_max: config.s3.single_put_bytes_max,
         admin_wallets: config.identity.admin_wallets.clone(),
         operator: Operator {
             name: config.server.operator_name.clone(),

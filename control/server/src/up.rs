@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use stripe_fake::{FakeConfig, StripeFake};
 use types::{Entropy, OsEntropy};
 
-use crate::cli::{CardArgs, GoogleArgs, NamesArgs, UpArgs};
+use crate::cli::{AiArgs, CardArgs, GoogleArgs, NamesArgs, UpArgs};
 use crate::config::{
-    CiConfig, Config, DomainsConfig, GoogleConfig, Listen, StripeConfig, TlsConfig, defaults, is_issuer,
+    AiConfig, CiConfig, Config, DomainsConfig, FunctionsConfig, GoogleConfig, Listen, StripeConfig,
+    TlsConfig, defaults, is_issuer,
 };
 use crate::drain::StopSignals;
 use crate::lab_config::{self, Choices};
@@ -130,6 +131,23 @@ async fn cards(
     Ok((Some(lab_config::stripe_choice(&fake.url(), &secret)), Some(fake)))
 }
 
+/// What runs functions, when `cargo xtask tools` brought it.
+fn functions(arguments: &UpArgs, data: &Path) -> Option<FunctionsConfig> {
+    let tools = lab::function_tools(arguments.tools.as_deref());
+    if tools.is_none() {
+        progress("no Node and esbuild among the tools: functions are stored and not run");
+    }
+    let lab::FunctionTools { node, esbuild } = tools?;
+    Some(FunctionsConfig {
+        node,
+        esbuild,
+        folder: data.join("functions"),
+        isolation: functions::Isolation::Namespaces,
+        workers_max: defaults::WORKERS_MAX,
+        optional: true,
+    })
+}
+
 /// The client for sign-ins with Google, if there is one.
 fn google(arguments: &GoogleArgs) -> anyhow::Result<Option<GoogleConfig>> {
     let (Some(id), Some(secret)) = (&arguments.google_client_id, &arguments.google_client_secret) else {
@@ -144,6 +162,19 @@ fn google(arguments: &GoogleArgs) -> anyhow::Result<Option<GoogleConfig>> {
         client_secret: secret.clone().into(),
         issuer: issuer.to_owned(),
     }))
+}
+
+/// The AI provider, if there is one.
+fn ai(arguments: &AiArgs) -> anyhow::Result<Option<AiConfig>> {
+    let Some(url) = &arguments.ai_url else { return Ok(None) };
+    if !is_issuer(url) {
+        bail!("--ai-url is https://, or http:// on this machine");
+    }
+    let mut config = AiConfig::at(url, arguments.ai_key.clone().map(Into::into));
+    if let Some(secs) = arguments.ai_timeout {
+        config.provider.timeout = std::time::Duration::from_secs(secs);
+    }
+    Ok(Some(config))
 }
 
 /// Whose workflows may deploy.
@@ -198,6 +229,7 @@ fn configure(
         port: api.port(),
         siwx_domains: domains,
         admin_wallets: arguments.admin_wallets.clone(),
+        single_put_bytes_max: arguments.single_put_bytes_max,
         chain: lab_config::ChainChoices {
             rpc_urls: arguments.chain.chain_rpc.clone(),
             payees: arguments.chain.retired_payees.clone(),
@@ -207,9 +239,11 @@ fn configure(
         },
         stripe,
         google: google(&arguments.google)?,
+        ai: ai(&arguments.ai)?,
         ci: ci(arguments)?,
         domains: names,
         tls,
+        functions: functions(arguments, data),
     };
     lab_config::make(choices, lab)
 }

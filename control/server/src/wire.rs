@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use actors::{ChainDeps, Chains, Deps};
+use actors::{AiDeps, ChainDeps, Chains, Deps};
 use anyhow::{Context, bail};
 use chain::alloy_rpc::AlloyRpc;
 use chain::keystore::Keystore;
@@ -17,7 +17,7 @@ use store::{MasterKey, Store};
 use types::{Clock, Entropy, NodeId, OsEntropy, ShiftedClock, SystemClock};
 
 use crate::config::{ChainConfig, Config, SignerConfig};
-use crate::ready;
+use crate::{functions_wiring, ready};
 
 /// The ports that URLs may have to name.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,6 +46,9 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, ports: Ports) -> 
     for (tier, price) in &config.prices.tiers {
         prices = prices.at_price(*tier, *price);
     }
+    if let Some(price) = config.prices.image {
+        prices = prices.images_at(price);
+    }
     let prices = prices.only_networks(|network| chains.get(network).is_some());
     let s3 = &config.s3;
     let (access, secret) = (s3.access_key.expose_secret(), s3.secret_key.expose_secret());
@@ -61,6 +64,7 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, ports: Ports) -> 
         Some(movable) => movable.clone(),
         None => Arc::new(SystemClock),
     };
+    let functions = functions_wiring::host(config, &store, &clock, api_port).await?;
     let meter = actors::meter::Meter::new(&*entropy);
     let cards = cards(config, &master_key)?;
     let google = config.google.clone().map(|google| users::oidc::Provider::new(google.provider()));
@@ -79,7 +83,9 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, ports: Ports) -> 
         captures_mail: config.server.capture_mail,
         cells,
         blobs: Arc::new(blobs),
+        functions,
         cards,
+        ai: ai(config)?,
         prices,
         hosts: hosts(config, port, ports.tls),
         dns: dns(config),
@@ -118,6 +124,17 @@ fn cards(config: &Config, master_key: &MasterKey) -> anyhow::Result<Option<Arc<b
         platform: master_key.derive("stripe/platform").chars().take(16).collect(),
     });
     cards.map(|cards| Some(Arc::new(cards))).context("stripe")
+}
+
+/// The AI provider of the configuration, if it has one. Asks nothing of it.
+fn ai(config: &Config) -> anyhow::Result<Option<AiDeps>> {
+    let Some(ai) = &config.ai else { return Ok(None) };
+    let provider = ai::OpenAi::new(ai.provider.clone()).context("ai")?;
+    Ok(Some(AiDeps {
+        provider: Arc::new(provider),
+        timeout: ai.provider.timeout,
+        translated_words: ai.translated_words,
+    }))
 }
 
 /// A lab's clock, as far forward as it was moved before.

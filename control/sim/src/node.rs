@@ -87,6 +87,7 @@ async fn deps(world: &World, store: Store, id: NodeId, alive: Arc<AtomicBool>) -
     let entropy: Arc<dyn Entropy> = world.entropy.clone();
     let cells = Cells::connect(Vec::new(), &master_key, &store).await?;
     Ok(Arc::new(Deps {
+        functions: None,
         node: id,
         clock,
         wall: world.wall.clone(),
@@ -98,6 +99,7 @@ async fn deps(world: &World, store: Store, id: NodeId, alive: Arc<AtomicBool>) -
         captures_mail: true,
         master_key,
         cards: Some(Arc::new(world.stripe.cards(alive.clone()))),
+        ai: None,
         chains: Chains([(world.network, chain_deps(world, alive)?)].into_iter().collect()),
         blobs: world.blobs.clone(),
         prices: world.prices.clone(),
@@ -134,6 +136,7 @@ fn plane_config(world: &World) -> PlaneConfig {
         siwx_path_bound: true,
         // A request never waits: what it waits for happens in other steps.
         wait_secs_max: 0,
+        single_put_bytes_max: 5 << 30,
         admin_wallets,
         operator: Operator { name: "sim".to_owned(), contact: "sim".to_owned() },
         ci: CiConfig::default(),

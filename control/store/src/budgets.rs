@@ -101,6 +101,29 @@ pub async fn budget_spend(tx: &mut Tx, spend: &Spend) -> Result<Counted, StoreEr
     Ok(Counted::Within)
 }
 
+/// Takes back a debit whose hold was voided, on the day on which it was counted.
+///
+/// # Errors
+/// `Db` only.
+pub async fn budget_unspend(tx: &mut Tx, spend: &Spend) -> Result<(), StoreError> {
+    // A budget that was set since then has not counted it.
+    sqlx::query(
+        "update budget_days d set spent_micros = greatest(d.spent_micros - $6, 0) from budgets b
+         where b.id = d.budget_id and b.account_id = $1 and (b.wallet is null or b.wallet = $2)
+           and (b.project_id is null or b.project_id = $3) and d.day = $4 and d.currency = $5",
+    )
+    .bind(spend.account.0)
+    .bind(spend.scope.wallet.map(|w| w.to_string()))
+    .bind(spend.scope.project.map(|p| p.0))
+    .bind(day(spend.at))
+    .bind(spend.currency.as_str())
+    .bind(spend.amount.0)
+    .execute(tx.conn())
+    .await
+    .during("take a debit back")
+    .map(drop)
+}
+
 /// A statement of its own, after the lock: what others committed while we waited is seen.
 async fn spent_on(tx: &mut Tx, budget: i64, spend: &Spend) -> Result<i64, StoreError> {
     let row = sqlx::query(

@@ -12,11 +12,18 @@ use types::{CiBindingId, ContentPlanId, ProjectId, Sha256Hex, UploadId};
 
 use crate::{During, Store, StoreError, Tx};
 
+mod assets;
+mod blobs;
+mod due;
 mod hold;
 
+pub use assets::{AssetChange, AssetPut, Unput, assets_apply};
+pub use blobs::{
+    Blob, BlobVersion, BlobWrite, blob_delete, blob_find, blob_list, blob_put, blob_take, blob_version_find,
+};
+pub use due::{GRACE_HOURS, content_due_list, content_due_put, content_due_take, due_at};
 pub use hold::{
-    Room, Taken, content_lock, content_orphan_drop, content_orphans, content_take, project_content_bytes,
-    project_content_drop,
+    Room, Taken, content_lock, content_pin, content_take, project_content_bytes, project_content_drop,
 };
 
 /// A plan for bringing content in.
@@ -50,15 +57,56 @@ impl UploadState {
     }
 }
 
+/// Who may read a blob without a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    Public,
+    Private,
+}
+
+impl Visibility {
+    pub const ALL: [Self; 2] = [Self::Public, Self::Private];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+        }
+    }
+}
+
+/// What a blob shall be, its bytes apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobName {
+    /// Canonical: see `sites::path::canonical`.
+    pub key: String,
+    pub visibility: Visibility,
+    pub immutable: bool,
+}
+
+/// An upload in parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Multipart {
+    /// The object store's name for it.
+    pub id: String,
+    /// Of every part but the last.
+    pub part_size_bytes: u64,
+}
+
 /// One object on its way in.
 #[derive(Debug, Clone)]
 pub struct Upload {
     pub id: UploadId,
     pub project: ProjectId,
     pub content_plan: Option<ContentPlanId>,
-    pub sha256: Sha256Hex,
+    /// As announced, or as found at its end. Only a blob's may be unknown before.
+    pub sha256: Option<Sha256Hex>,
     pub size_bytes: u64,
     pub content_type: Option<String>,
+    /// What it becomes; none when it is content for a deploy.
+    pub blob: Option<BlobName>,
+    pub multipart: Option<Multipart>,
     pub staging_key: String,
     pub state: UploadState,
     pub created_at: DateTime<Utc>,
@@ -108,6 +156,9 @@ pub async fn content_plan_create(
     .execute(tx.conn())
     .await
     .during("create a content plan")?;
+    let announced: Vec<Sha256Hex> = uploads.iter().filter_map(|upload| upload.sha256.clone()).collect();
+    let ends_at = uploads.iter().map(|upload| upload.expires_at).max().unwrap_or(plan.expires_at);
+    content_due_put(tx, &announced, due_at(ends_at)).await?;
     let sizes: Vec<i64> = uploads.iter().map(|u| i64::try_from(u.size_bytes).unwrap_or(i64::MAX)).collect();
     sqlx::query(
         "insert into uploads (id, project_id, content_plan_id, sha256, size_bytes, content_type, staging_key,
@@ -121,7 +172,7 @@ pub async fn content_plan_create(
     .bind(plan.created_at)
     .bind(uploads.first().map_or(plan.expires_at, |u| u.expires_at))
     .bind(uploads.iter().map(|u| u.id.0).collect::<Vec<_>>())
-    .bind(uploads.iter().map(|u| u.sha256.as_str()).collect::<Vec<_>>())
+    .bind(uploads.iter().map(|u| u.sha256.as_ref().map(Sha256Hex::as_str)).collect::<Vec<_>>())
     .bind(sizes)
     .bind(uploads.iter().map(|u| u.content_type.as_deref()).collect::<Vec<_>>())
     .bind(uploads.iter().map(|u| u.staging_key.as_str()).collect::<Vec<_>>())
@@ -152,6 +203,37 @@ pub async fn content_plan_find(store: &Store, id: ContentPlanId) -> Result<Optio
     .during("read a content plan")
 }
 
+/// Opens the upload of one blob.
+///
+/// # Errors
+/// `Constraint` when the id is used twice.
+pub async fn upload_create(tx: &mut Tx, upload: &Upload) -> Result<(), StoreError> {
+    let (blob, parts) = (upload.blob.as_ref(), upload.multipart.as_ref());
+    sqlx::query(
+        "insert into uploads (id, project_id, content_plan_id, sha256, size_bytes, content_type, staging_key,
+           state, created_at, expires_at, blob_key, visibility, immutable, multipart_id, part_size_bytes)
+         values ($1, $2, $3, $4, $5, $6, $7, 'open', $8, $9, $10, $11, $12, $13, $14)",
+    )
+    .bind(upload.id.0)
+    .bind(upload.project.0)
+    .bind(upload.content_plan.map(|plan| plan.0))
+    .bind(upload.sha256.as_ref().map(Sha256Hex::as_str))
+    .bind(i64::try_from(upload.size_bytes).unwrap_or(i64::MAX))
+    .bind(&upload.content_type)
+    .bind(&upload.staging_key)
+    .bind(upload.created_at)
+    .bind(upload.expires_at)
+    .bind(blob.map(|blob| &blob.key))
+    .bind(blob.map(|blob| blob.visibility.as_str()))
+    .bind(blob.map(|blob| blob.immutable))
+    .bind(parts.map(|parts| &parts.id))
+    .bind(parts.map(|parts| i64::try_from(parts.part_size_bytes).unwrap_or(i64::MAX)))
+    .execute(tx.conn())
+    .await
+    .during("create an upload")?;
+    Ok(())
+}
+
 /// Remembers that everything of the plan is in. Idempotent.
 ///
 /// # Errors
@@ -167,7 +249,7 @@ pub async fn content_plan_commit(tx: &mut Tx, id: ContentPlanId) -> Result<(), S
 
 const UPLOAD: &str =
     "select id, project_id, content_plan_id, sha256, size_bytes, content_type, staging_key, state,
-    created_at, expires_at from uploads";
+    blob_key, visibility, immutable, multipart_id, part_size_bytes, created_at, expires_at from uploads";
 
 /// The uploads of a plan, in the order of their ids.
 ///
@@ -208,6 +290,19 @@ pub async fn uploads_expired(
     rows.iter().map(upload).collect()
 }
 
+/// Keeps everybody else from ending an upload until the transaction ends. False when it has ended.
+///
+/// # Errors
+/// `Db` only.
+pub async fn upload_lock(tx: &mut Tx, id: UploadId) -> Result<bool, StoreError> {
+    let open = sqlx::query("select 1 from uploads where id = $1 and state = 'open' for update")
+        .bind(id.0)
+        .fetch_optional(tx.conn())
+        .await
+        .during("lock an upload")?;
+    Ok(open.is_some())
+}
+
 /// Gives an open upload up. False when it had ended before, one way or the other.
 ///
 /// # Errors
@@ -230,9 +325,11 @@ fn upload(row: &PgRow) -> Result<Upload, StoreError> {
             .try_get::<Option<uuid::Uuid>, _>("content_plan_id")
             .during("read an upload")?
             .map(ContentPlanId),
-        sha256: digest(row, "sha256")?,
+        sha256: digest_maybe(row, "sha256")?,
         size_bytes: size(row, "size_bytes")?,
         content_type: row.try_get("content_type").during("read an upload")?,
+        blob: blob_name(row)?,
+        multipart: multipart(row)?,
         staging_key: row.try_get("staging_key").during("read an upload")?,
         state: UploadState::ALL
             .into_iter()
@@ -241,6 +338,30 @@ fn upload(row: &PgRow) -> Result<Upload, StoreError> {
         created_at: row.try_get("created_at").during("read an upload")?,
         expires_at: row.try_get("expires_at").during("read an upload")?,
     })
+}
+
+fn blob_name(row: &PgRow) -> Result<Option<BlobName>, StoreError> {
+    let key: Option<String> = row.try_get("blob_key").during("read an upload")?;
+    let Some(key) = key else { return Ok(None) };
+    let immutable = row.try_get("immutable").during("read an upload")?;
+    Ok(Some(BlobName { key, visibility: visibility(row)?, immutable }))
+}
+
+fn multipart(row: &PgRow) -> Result<Option<Multipart>, StoreError> {
+    let id: Option<String> = row.try_get("multipart_id").during("read an upload")?;
+    let Some(id) = id else { return Ok(None) };
+    Ok(Some(Multipart { id, part_size_bytes: size(row, "part_size_bytes")? }))
+}
+
+fn visibility(row: &PgRow) -> Result<Visibility, StoreError> {
+    let text: String = row.try_get("visibility").during("read a visibility")?;
+    let known = Visibility::ALL.into_iter().find(|known| known.as_str() == text);
+    known.ok_or_else(|| StoreError::Corrupt(format!("visibility {text}")))
+}
+
+fn digest_maybe(row: &PgRow, column: &str) -> Result<Option<Sha256Hex>, StoreError> {
+    let text: Option<String> = row.try_get(column).during("read a digest")?;
+    text.map(|text| text.parse().map_err(|_| StoreError::Corrupt(format!("digest {text}")))).transpose()
 }
 
 pub(crate) fn digest(row: &PgRow, column: &str) -> Result<Sha256Hex, StoreError> {

@@ -81,6 +81,34 @@ pub async fn function_secrets_list(store: &Store, project: ProjectId) -> Result<
         .during("read a secret")
 }
 
+/// The values, for the project's own functions alone. Sorted by key.
+///
+/// # Errors
+/// `Corrupt` when a value does not open.
+pub async fn function_secrets_open(
+    store: &Store,
+    master: &MasterKey,
+    project: ProjectId,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let rows = sqlx::query(
+        "select key, sealed from function_secrets where project_id = $1 order by key collate \"C\"",
+    )
+    .bind(project.0)
+    .fetch_all(store.pool())
+    .await
+    .during("open secrets")?;
+    rows.iter()
+        .map(|row| {
+            let key: String = row.try_get(0).during("open secrets")?;
+            let sealed = crate::Sealed(row.try_get(1).during("open secrets")?);
+            let value = master.open(&label(project, &key), &sealed)?;
+            let value = String::from_utf8(value)
+                .map_err(|_| StoreError::Corrupt(format!("the secret {key} is no text")))?;
+            Ok((key, value))
+        })
+        .collect()
+}
+
 /// Deletes secrets; says how many there were.
 ///
 /// # Errors

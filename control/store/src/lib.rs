@@ -4,13 +4,14 @@
 //! row that an actor owns take [`FencedTx`], which only the newest claim holder can be given; other mutations
 //! take [`Tx`].
 //!
-//! **Lock order**, for everybody: claims, then accounts, budgets, leases, payments, checkouts, projects, deploy rows,
-//! names, and last the ledger accounts in id order. A lease comes before its lifecycle steps. The advisory lock
-//! of a payer ([`payments::payer_record_locked`]) comes before all of them: only a transaction that has nothing
-//! else yet takes it.
+//! **Lock order**, for everybody: claims, then accounts, image orders, budgets, leases, payments, checkouts, projects,
+//! deploy rows, names, and last the ledger accounts in id order. A lease comes before its lifecycle steps. The advisory
+//! locks of a payer ([`payments::payer_record_locked`]) and of a request for an image come before all of them: only a
+//! transaction that has nothing else yet takes them.
 
 pub mod account_mail;
 pub mod accounts;
+pub mod ai_words;
 pub mod budgets;
 pub mod calls;
 pub mod cards;
@@ -24,6 +25,8 @@ pub mod deploys;
 pub mod domains;
 mod error;
 pub mod function_secrets;
+pub mod functions;
+pub mod image_orders;
 pub mod lab_clock;
 pub mod ledger;
 pub mod lifecycle;

@@ -40,9 +40,13 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     71 "0071_account_mail",
     72 "0072_event_subjects",
     80 "0080_deploy_parts",
+    95 "0095_blobs",
+    100 "0100_functions",
+    101 "0101_function_schedules",
     110 "0110_ci",
     111 "0111_domains",
     112 "0112_certificates",
+    120 "0120_ai",
 ];
 
 impl Store {

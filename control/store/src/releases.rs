@@ -14,6 +14,7 @@ mod parts;
 
 pub use activate::{ActivateRefused, NameChange, release_activate, release_fail};
 pub use host::{SiteTarget, site_of_deployment, site_of_domain, site_of_project, site_of_subdomain};
+pub(crate) use parts::release_function;
 pub use parts::{
     ReleaseFunction, Route, functions_elsewhere, release_functions, release_routes, sort_routes,
 };
@@ -239,6 +240,7 @@ pub async fn project_releases_drop(
     .execute(tx.conn())
     .await
     .during("clear the live release")?;
+    crate::functions::functions_drop(tx, project).await?;
     for (what, sql) in [
         (
             "drop files",

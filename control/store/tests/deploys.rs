@@ -6,8 +6,8 @@ use crate::common::{Db, now};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use store::content::{
-    ContentPlan, Room, Taken, Upload, UploadState, content_held, content_lock, content_orphan_drop,
-    content_orphans, content_plan_create, content_take, project_content_bytes, project_content_drop,
+    ContentPlan, Room, Taken, Upload, UploadState, content_due_list, content_due_take, content_held,
+    content_lock, content_plan_create, content_take, project_content_bytes, project_content_drop,
     upload_abort, uploads_expired,
 };
 use store::deploys::{
@@ -72,9 +72,11 @@ impl World {
             project: self.project,
             content_plan: Some(plan.id),
             staging_key: format!("_staging/x/{sha256}"),
-            sha256,
+            sha256: Some(sha256),
             size_bytes,
             content_type: None,
+            blob: None,
+            multipart: None,
             state: UploadState::Open,
             created_at: now(),
             expires_at: now() + TimeDelta::hours(24),
@@ -189,8 +191,9 @@ async fn parallel_uploads_cannot_pass_the_limit() {
         let store = world.db.store.clone();
         tokio::spawn(async move {
             let mut tx = store.begin().await.unwrap();
-            content_lock(&mut tx, &upload.sha256, upload.size_bytes, now()).await.unwrap();
-            let taken = content_take(&mut tx, &upload, Room { bytes_max: 100 }, now()).await.unwrap();
+            let sha256 = upload.sha256.as_ref().unwrap();
+            content_lock(&mut tx, sha256, upload.size_bytes, now()).await.unwrap();
+            let taken = content_take(&mut tx, &upload, sha256, Room { bytes_max: 100 }, now()).await.unwrap();
             if taken == Taken::New {
                 tx.commit().await.unwrap();
             }
@@ -210,8 +213,9 @@ async fn an_upload_is_taken_once_and_not_after_it_was_aborted() {
     let store = &world.db.store;
     let take = async |upload: &Upload| {
         let mut tx = store.begin().await.unwrap();
-        content_lock(&mut tx, &upload.sha256, upload.size_bytes, now()).await.unwrap();
-        let taken = content_take(&mut tx, upload, Room { bytes_max: 100 }, now()).await.unwrap();
+        let sha256 = upload.sha256.as_ref().unwrap();
+        content_lock(&mut tx, sha256, upload.size_bytes, now()).await.unwrap();
+        let taken = content_take(&mut tx, upload, sha256, Room { bytes_max: 100 }, now()).await.unwrap();
         tx.commit().await.unwrap();
         taken
     };
@@ -491,13 +495,21 @@ async fn erasing_a_project_leaves_orphans_that_the_sweep_drops() {
     let upload = world.upload(sha(1), 10).await;
     let mut tx = store.begin().await.unwrap();
     content_lock(&mut tx, &sha(1), 10, now()).await.unwrap();
-    content_take(&mut tx, &upload, Room { bytes_max: 100 }, now()).await.unwrap();
+    content_take(&mut tx, &upload, &sha(1), Room { bytes_max: 100 }, now()).await.unwrap();
     tx.commit().await.unwrap();
     let open = world.upload(sha(2), 10).await;
     let (_, release) = world.staged(None, 3, json!({ "set": ["shop"] })).await;
     world.activate(release).await.unwrap();
-    let later = now() + TimeDelta::days(2);
-    assert_eq!(content_orphans(store, later, 10).await.unwrap(), []);
+    let later = now() + TimeDelta::hours(47);
+    // Announced uploads are looked at once they are over, and what is held stays.
+    let settle = async |sha256: &Sha256Hex| {
+        let mut tx = store.begin().await.unwrap();
+        let garbage = content_due_take(&mut tx, sha256, now() + TimeDelta::days(3)).await.unwrap();
+        tx.commit().await.unwrap();
+        garbage
+    };
+    assert!(!settle(&sha(1)).await);
+    assert_eq!(content_due_list(store, later, 10).await.unwrap(), []);
 
     let fence = world.fence("project", world.project.0).await;
     let mut tx = store.fenced(&fence).await.unwrap();
@@ -511,13 +523,20 @@ async fn erasing_a_project_leaves_orphans_that_the_sweep_drops() {
     assert_eq!(project_content_bytes(store, world.project).await.unwrap(), 0);
     let expired = uploads_expired(store, now(), 10).await.unwrap();
     assert_eq!(expired.iter().map(|one| one.id).collect::<Vec<_>>(), [open.id]);
-    let mut orphans = content_orphans(store, later, 10).await.unwrap();
-    orphans.sort();
-    assert_eq!(orphans, [sha(1), sha(3)]);
-    let mut tx = store.begin().await.unwrap();
-    assert!(content_orphan_drop(&mut tx, &sha(1)).await.unwrap());
-    assert!(!content_orphan_drop(&mut tx, &sha(1)).await.unwrap());
-    tx.commit().await.unwrap();
+    assert_eq!(
+        content_due_list(store, now() + TimeDelta::hours(23), 10).await.unwrap(),
+        [],
+        "kept for a day"
+    );
+    assert_eq!(content_due_list(store, later, 10).await.unwrap(), [sha(1)]);
+    assert!(settle(&sha(1)).await);
+    assert!(!settle(&sha(1)).await, "it is off the list");
+    let rows: i64 = sqlx::query_scalar("select count(*) from content_objects where sha256 = $1")
+        .bind(sha(1).as_str())
+        .fetch_one(&world.db.raw)
+        .await
+        .unwrap();
+    assert_eq!(rows, 0, "two sweeps leave nothing behind");
     let used: i64 =
         sqlx::query_scalar("select bytes from content_usage").fetch_one(&world.db.raw).await.unwrap();
     assert_eq!(used, 0);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report; helpers are not seen as tests")]
 
 mod attacks;
+mod blobs;
 mod budgets;
 mod cards;
 mod common;

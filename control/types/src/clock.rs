@@ -82,6 +82,11 @@ impl Entropy for OsEntropy {
     }
 }
 
+/// Reads what [`rfc3339`] writes, and its other spellings.
+pub fn parse_rfc3339(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc())
+}
+
 /// ISO-8601 in UTC with milliseconds and `Z`, the only form that published clients read.
 pub fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)

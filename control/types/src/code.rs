@@ -50,6 +50,11 @@ codes! {
     AccountExistsRequiresLink, "ACCOUNT_EXISTS_REQUIRES_LINK", 409, "auth", false, "authenticate", "Sign in as before, then add the Google account: start with intent link.";
     IdentityAlreadyLinked, "IDENTITY_ALREADY_LINKED", 409, "auth", false, "authenticate", "Sign in with this Google account, or add another one.";
     DomainNotAllowed, "DOMAIN_NOT_ALLOWED", 403, "auth", false, "authenticate", "Use an account of a domain that the project takes.";
+    PasskeyChallengeInvalid, "PASSKEY_CHALLENGE_INVALID", 400, "auth", false, "authenticate", "Ask for new options: a challenge takes one answer within 5 minutes, in its project and by the user who began it.";
+    PasskeyNotRegistered, "PASSKEY_VERIFICATION_FAILED", 400, "auth", false, "edit_request", "Send what navigator.credentials.create gave for these options, on the page of app_origin; see details.reason.";
+    PasskeyNotVerified, "PASSKEY_VERIFICATION_FAILED", 401, "auth", false, "authenticate", "Sign in with a passkey of this page, or in another way.";
+    PasskeyExists, "PASSKEY_EXISTS", 409, "validation", false, "edit_request", "This passkey is registered already: sign in with it.";
+    PasskeyRequired, "PASSKEY_REQUIRED", 403, "auth", false, "authenticate", "Sign in with a passkey first: this project's admins change their passkeys in such a sign-in only.";
     CurrentPasswordRequired, "CURRENT_PASSWORD_REQUIRED", 400, "auth", false, "edit_request", "Send current_password, or sign in by mail first and set the password within 15 minutes.";
     PasswordSetDisabled, "PASSWORD_SET_DISABLED", 403, "auth", false, "edit_request", "The owner allows it: run402 auth settings --allow-password-set true.";
     UserNotFound, "USER_NOT_FOUND", 404, "not_found", false, "edit_request", "List the project's users: run402 auth users.";
@@ -85,6 +90,13 @@ codes! {
     QuotaExceeded, "QUOTA_EXCEEDED", 403, "lifecycle", false, "check_usage", "Free some space or move to a larger tier.";
     StorageLimitExceeded, "STORAGE_LIMIT_EXCEEDED", 403, "lifecycle", false, "check_usage", "Free some space or move to a larger tier.";
     RateLimited, "RATE_LIMITED", 429, "rate_limit", true, "retry", "Wait retry_after seconds.";
+    // AI helpers.
+    AiProviderNotConfigured, "AI_PROVIDER_NOT_CONFIGURED", 503, "api", false, "edit_request", "This server has no AI provider: its operator must set [ai]. Nothing was charged.";
+    AiProviderFailed, "AI_PROVIDER_FAILED", 502, "api", true, "retry", "The AI provider failed and nothing was charged for it. Ask again; money that was paid is on the wallet's balance and pays for that.";
+    AiRequestRefused, "AI_REQUEST_REFUSED", 422, "validation", false, "edit_request", "The AI provider refuses this text. Change it; money that was paid is on the wallet's balance.";
+    AddonRequired, "ADDON_REQUIRED", 403, "lifecycle", false, "check_usage", "Switch the add-on on: run402 ai addon enable translation.";
+    ImagePending, "IMAGE_PENDING", 503, "api", true, "retry", "The image is still being made. Ask for the same again in a moment: it is charged once.";
+    ImageExpired, "IMAGE_EXPIRED", 410, "not_found", false, "edit_request", "An image is kept for a day after it was made. Ask for a new one.";
     // What was asked.
     BadRequest, "BAD_REQUEST", 400, "validation", false, "edit_request", "The request is not what this route reads; see details.";
     BodyTooLarge, "BODY_TOO_LARGE", 413, "validation", false, "edit_request", "Send a smaller body.";
@@ -107,6 +119,10 @@ codes! {
     UploadNotFound, "UPLOAD_NOT_FOUND", 404, "not_found", false, "edit_request", "Start a new upload.";
     UploadIncomplete, "UPLOAD_INCOMPLETE", 409, "validation", true, "retry", "Upload the bytes to the presigned URL, then complete again.";
     UploadExpired, "UPLOAD_EXPIRED", 409, "validation", false, "edit_request", "Start a new upload.";
+    InvalidStorageKey, "INVALID_STORAGE_KEY", 400, "validation", false, "edit_request", "Use a relative path of at most 1024 bytes without empty or dot segments.";
+    BlobNotFound, "BLOB_NOT_FOUND", 404, "not_found", false, "edit_request", "List the project's blobs.";
+    BlobAddressTaken, "BLOB_ADDRESS_TAKEN", 409, "validation", false, "edit_request", "Use another key, or upload it as mutable.";
+    SignedUrlExpired, "SIGNED_URL_EXPIRED", 403, "auth", false, "edit_request", "Ask the blob's owner for a new address.";
     Sha256Mismatch, "SHA256_MISMATCH", 422, "validation", false, "edit_request", "The bytes do not have the announced SHA-256. Upload the right bytes.";
     SizeMismatch, "SIZE_MISMATCH", 422, "validation", false, "edit_request", "The bytes do not have the announced size. Upload the right bytes.";
     InvalidSpec, "INVALID_SPEC", 400, "deploy", false, "edit_request", "Correct the named field of the release spec.";
@@ -127,7 +143,15 @@ codes! {
     FunctionTimeoutExceedsTier, "FUNCTION_TIMEOUT_EXCEEDS_TIER", 422, "deploy", false, "edit_request", "Lower timeoutSeconds to the tier's limit or move to a larger tier.";
     FunctionMemoryExceedsTier, "FUNCTION_MEMORY_EXCEEDS_TIER", 422, "deploy", false, "edit_request", "Lower memoryMb to the tier's limit or move to a larger tier.";
     FunctionScheduleExceedsTier, "FUNCTION_SCHEDULE_EXCEEDS_TIER", 422, "deploy", false, "edit_request", "Run it less often, schedule fewer functions, or move to a larger tier.";
-    FunctionNotRunning, "FUNCTION_NOT_RUNNING", 503, "api", false, "edit_request", "This path is routed to a function, and this server does not run functions yet.";
+    // Functions.
+    BadFunction, "BAD_FUNCTION", 400, "validation", false, "edit_request", "Correct the named field; see details.";
+    FunctionNotFound, "FUNCTION_NOT_FOUND", 404, "not_found", false, "edit_request", "List the functions: run402 functions list.";
+    FunctionBuildFailed, "FUNCTION_BUILD_FAILED", 422, "deploy", false, "edit_request", "Correct the quoted line and deploy again; what was live still is.";
+    FunctionError, "FUNCTION_ERROR", 500, "api", false, "edit_request", "The function failed: read its log with run402 functions logs.";
+    FunctionTimeout, "FUNCTION_TIMEOUT", 504, "api", false, "edit_request", "The function did not answer in time: make it faster, or raise its timeout.";
+    FunctionUnavailable, "FUNCTION_UNAVAILABLE", 503, "api", true, "retry", "No worker is free for the function. Try again in a moment; GET /status says whether this server runs functions.";
+    FunctionResponseTooLarge, "ROUTED_RESPONSE_TOO_LARGE", 502, "api", false, "edit_request", "A function answers at most 6 MiB.";
+    FunctionLoop, "FUNCTION_LOOP", 508, "api", false, "edit_request", "Functions called one another too many times in a row. Break the circle.";
     SecretNotFound, "SECRET_NOT_FOUND", 404, "not_found", false, "edit_request", "List the keys: run402 secrets list.";
     BadSecret, "BAD_SECRET", 400, "validation", false, "edit_request", "Use a key of A-Z, 0-9 and underscore that begins with no digit, up to 128 characters, and a value of 1 to 4096 bytes.";
     SecretLimitExceeded, "SECRET_LIMIT_EXCEEDED", 403, "lifecycle", false, "check_usage", "Delete a secret or move to a larger tier.";

@@ -59,6 +59,8 @@ ids! {
     PaymentId, "pay";
     /// Our quote for a card payment, from checkout to its last refund.
     CheckoutId, "top";
+    /// One image that was ordered.
+    ImageOrderId, "img";
     /// A fee-payer lane: one address on one network.
     LaneId, "lane";
     /// The watcher of one network; made from its chain id.

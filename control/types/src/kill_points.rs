@@ -79,9 +79,17 @@ pub const KILL_POINTS: &[&str] = &[
     "card.event.recorded",
     "card.post.written",
     "card.post.committed",
+    "image.reserved",
+    "image.attempted",
+    "image.capture.written",
+    "image.captured",
     "notice.written",
     "notice.committed",
     "notice.kept",
+    "garbage.dropped",
+    "garbage.deleted",
+    "garbage.committed",
+    "blob.joined",
 ];
 
 /// What an armed kill point does.

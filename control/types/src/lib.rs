@@ -4,6 +4,7 @@
 
 mod clock;
 mod code;
+mod content_type;
 pub mod delegation;
 mod digest;
 mod ids;
@@ -15,8 +16,9 @@ mod problem;
 mod tier;
 mod wallet;
 
-pub use clock::{Clock, Entropy, ManualClock, OsEntropy, ShiftedClock, SystemClock, rfc3339};
+pub use clock::{Clock, Entropy, ManualClock, OsEntropy, ShiftedClock, SystemClock, parse_rfc3339, rfc3339};
 pub use code::Code;
+pub use content_type::content_type;
 pub use digest::{BadDigest, Sha256Hex};
 pub use ids::*;
 pub use lifecycle::{Lifecycle, LifecycleDates, LifecycleStep, lifecycle, lifecycle_dates};

@@ -39,7 +39,7 @@ pub async fn promote(blobs: &dyn Blobs, staged: &str, content: &Checked) -> Resu
     if fits(blobs, content).await? {
         return Ok(());
     }
-    blobs.copy(staged, &key).await?;
+    blobs.copy(staged, &key, content.size_bytes).await?;
     if fits(blobs, content).await? {
         return Ok(());
     }
@@ -58,6 +58,13 @@ pub async fn fits(blobs: &dyn Blobs, content: &Checked) -> Result<bool, BlobErro
 pub async fn discard(blobs: &dyn Blobs, key: &str) {
     if let Err(e) = blobs.delete(key).await {
         tracing::warn!(key, error = &e as &dyn std::error::Error, "object not deleted");
+    }
+}
+
+/// Gives an upload in parts up. A failure leaves garbage and is only logged.
+pub async fn parts_discard(blobs: &dyn Blobs, key: &str, upload: &str) {
+    if let Err(e) = blobs.parts_abort(key, upload).await {
+        tracing::debug!(key, error = &e as &dyn std::error::Error, "upload in parts not given up");
     }
 }
 

@@ -10,6 +10,11 @@ pub fn staging_key(upload: UploadId, sha256: &Sha256Hex) -> String {
     format!("_staging/{upload}/{sha256}")
 }
 
+/// Where a blob's bytes wait; its digest may not be known yet.
+pub fn blob_staging_key(upload: UploadId) -> String {
+    format!("_staging/{upload}/blob")
+}
+
 /// Where verified content stays.
 pub fn cas_key(sha256: &Sha256Hex) -> String {
     let (head, rest) = sha256.as_str().split_at(2);

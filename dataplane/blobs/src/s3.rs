@@ -18,10 +18,14 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::StreamExt;
 
-use crate::{BlobError, BlobStream, Blobs, PutGrant};
+use crate::{BlobError, BlobStream, Blobs, Part, PartGrant, PutGrant};
+
+mod parts;
 
 const CONNECT_SECS_MAX: u64 = 5;
 const READ_SECS_MAX: u64 = 60;
+/// What S3 copies in one call.
+const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 const CHECKSUM: &str = "x-amz-checksum-sha256";
 
 /// A bucket of an S3 server.
@@ -29,6 +33,7 @@ const CHECKSUM: &str = "x-amz-checksum-sha256";
 pub struct S3Blobs {
     client: Client,
     bucket: String,
+    copy_bytes_max: u64,
 }
 
 impl S3Blobs {
@@ -50,7 +55,13 @@ impl S3Blobs {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .build();
-        Self { client: Client::from_conf(config), bucket: bucket.to_owned() }
+        Self { client: Client::from_conf(config), bucket: bucket.to_owned(), copy_bytes_max: COPY_BYTES_MAX }
+    }
+
+    /// Copies larger objects in pieces of this size, for stores that copy less at once than S3.
+    pub fn with_copy_bytes_max(mut self, copy_bytes_max: u64) -> Self {
+        self.copy_bytes_max = copy_bytes_max.max(1);
+        self
     }
 }
 
@@ -117,7 +128,10 @@ impl Blobs for S3Blobs {
         put.send().await.map(drop).map_err(|e| failed("write an object", e))
     }
 
-    async fn copy(&self, from: &str, to: &str) -> Result<(), BlobError> {
+    async fn copy(&self, from: &str, to: &str, size_bytes: u64) -> Result<(), BlobError> {
+        if size_bytes > self.copy_bytes_max {
+            return self.copy_in_parts(from, to, size_bytes).await;
+        }
         let source = format!("{}/{from}", self.bucket);
         let copy = self.client.copy_object().bucket(&self.bucket).copy_source(source).key(to);
         match copy.send().await {
@@ -133,6 +147,26 @@ impl Blobs for S3Blobs {
             Err(SdkError::ServiceError(e)) if e.raw().status().as_u16() == 404 => Ok(()),
             Err(e) => Err(failed("delete an object", e)),
         }
+    }
+
+    async fn parts_begin(&self, key: &str) -> Result<String, BlobError> {
+        self.begin(key).await
+    }
+
+    async fn presign_part(&self, grant: &PartGrant) -> Result<String, BlobError> {
+        self.part_url(grant).await
+    }
+
+    async fn parts_list(&self, key: &str, upload: &str) -> Result<Vec<Part>, BlobError> {
+        self.list(key, upload).await
+    }
+
+    async fn parts_join(&self, key: &str, upload: &str, parts: &[Part]) -> Result<(), BlobError> {
+        self.join(key, upload, parts).await
+    }
+
+    async fn parts_abort(&self, key: &str, upload: &str) -> Result<(), BlobError> {
+        self.abort(key, upload).await
     }
 }
 

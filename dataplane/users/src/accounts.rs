@@ -8,8 +8,8 @@ use store::cells::Slot;
 use uuid::Uuid;
 
 use crate::admission::settings_read;
-use crate::rows::{USER, User, user};
-use crate::sessions::SessionFacts;
+use crate::rows::{USER, User, user, user_lock};
+use crate::sessions::{self, SessionFacts};
 use crate::{Users, UsersError};
 
 /// How long a sign-in by mail may choose a new password without the old one.
@@ -24,6 +24,8 @@ pub struct Account {
     /// There was one, chosen before the address was verified.
     pub password_dropped: bool,
     pub allow_password_set: bool,
+    /// How many sign in.
+    pub passkeys: i64,
     /// `(provider, provider_sub, provider_email, created_at)` of each.
     pub identities: Vec<Identity>,
 }
@@ -94,8 +96,8 @@ impl Users {
         Ok(found?)
     }
 
-    /// Stores a new password, if the old one still is what was compared, and ends the user's other sign-ins
-    /// (H06). False when it is not: nothing was changed.
+    /// Stores a new password, if the old one still is what was compared and the sign-in goes on, and ends the
+    /// user's other sign-ins (H06). False when not: nothing was changed.
     ///
     /// # Errors
     /// As [`Users::account_find`].
@@ -232,7 +234,8 @@ async fn account(
     session_id: Uuid,
 ) -> Result<Option<Account>, sqlx::Error> {
     let sql = format!(
-        "select {USER}, u.password_hash, u.password_dropped, s.id as session_id, s.amr, s.signed_in_at
+        "select {USER}, u.password_hash, u.password_dropped, s.id as session_id, s.amr, s.signed_in_at,
+           (select count(*) from auth.passkeys p where p.user_id = u.id and p.disabled_at is null) as passkeys
          from auth.users u join auth.sessions s on s.user_id = u.id
          where u.id = $1 and s.id = $2 and s.ended_at is null"
     );
@@ -249,6 +252,7 @@ async fn account(
         facts,
         password_hash: row.try_get("password_hash")?,
         password_dropped: row.try_get("password_dropped")?,
+        passkeys: row.try_get("passkeys")?,
         allow_password_set: settings_read(conn).await?.allow_password_set,
         identities,
     }))
@@ -278,6 +282,10 @@ async fn password_set(
     now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
     let mut tx = conn.begin().await?;
+    user_lock(&mut tx, account.user.id).await?;
+    if !sessions::stands(&mut tx, account.user.id, account.facts.id).await? {
+        return Ok(false);
+    }
     let changed = sqlx::query(
         "update auth.users set password_hash = $2, password_dropped = false
          where id = $1 and password_hash is not distinct from $3",
@@ -323,6 +331,7 @@ mod tests {
             password_hash: has_password.then(String::new),
             password_dropped: false,
             allow_password_set: false,
+            passkeys: 0,
             identities: Vec::new(),
         }
     }

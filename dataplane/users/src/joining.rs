@@ -12,7 +12,8 @@ use crate::settings::Settings;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub user: Uuid,
-    pub has_password: bool,
+    /// A password or a passkey: somebody is in it by something of their own.
+    pub has_secret: bool,
     /// Another account of the same provider: addresses are given to new people.
     pub has_identity: bool,
     /// Somebody has shown by mail, or through whoever runs the domain, to hold the address.
@@ -69,7 +70,7 @@ pub(crate) fn decide(settings: &Settings, arrival: &Arrival<'_>) -> Result<Joini
         (None, None, None) => admitted(settings, Standing::Unknown, Joining::Fresh),
         (None, None, Some(holder)) => {
             // Nobody is in it yet, or whoever is has proved the same.
-            let is_closed = holder.has_password || holder.has_identity;
+            let is_closed = holder.has_secret || holder.has_identity;
             let is_safe = !is_closed && (holder.is_proved || !holder.is_admitted);
             if !arrival.email_strong || !is_safe {
                 return Err(Refusal::AccountExists);
@@ -112,8 +113,8 @@ mod tests {
         Arrival { email: "ada@b.test", email_strong, owner: None, holder: None, link: None }
     }
 
-    fn holder(has_password: bool, is_proved: bool, is_admitted: bool) -> Option<Holder> {
-        Some(Holder { user: OTHER, has_password, has_identity: false, is_proved, is_admitted })
+    fn holder(has_secret: bool, is_proved: bool, is_admitted: bool) -> Option<Holder> {
+        Some(Holder { user: OTHER, has_secret, has_identity: false, is_proved, is_admitted })
     }
 
     // H04: only an address that both sides have proved joins; a password, or a doubt on either side, stops it.

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::admission::{Standing, admits, settings_read};
 use crate::mail::{self, Mail};
+use crate::passkeys;
 use crate::rows::{USER, User, user};
 use crate::sessions::{self, NewSession, SessionFacts};
 use crate::{Users, UsersError};
@@ -300,9 +301,9 @@ async fn by_code(
 
 /// The user of an address that somebody has just proved to own; made if there is none.
 ///
-/// A password that was chosen, or an account elsewhere that was linked, before anybody had proved it may be a
-/// stranger's, who waits for the owner to come (H04): they are dropped together with everything signed in by
-/// them. An address that a provider only vouched for is not proved.
+/// A password that was chosen, a passkey that was registered, or an account elsewhere that was linked, before anybody
+/// had proved it may be a stranger's, who waits for the owner to come (H04): they are dropped together with everything
+/// signed in by them. An address that a provider only vouched for is not proved.
 async fn proved(
     conn: &mut PgConnection,
     fresh: Uuid,
@@ -313,6 +314,11 @@ async fn proved(
         .bind(fresh)
         .bind(email)
         .bind(now)
+        .execute(&mut *conn)
+        .await?;
+    // As `user_lock`.
+    sqlx::query("select from auth.users where lower(email) = $1 for no key update")
+        .bind(email)
         .execute(&mut *conn)
         .await?;
     sqlx::query(
@@ -330,6 +336,7 @@ async fn proved(
     .bind(email)
     .execute(&mut *conn)
     .await?;
+    passkeys::drop_unproved(conn, email).await?;
     let sql = format!(
         "update auth.users as u set
            password_dropped = password_dropped

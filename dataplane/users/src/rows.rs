@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnection, PgRow};
 use store::During;
 use store::cells::Slot;
 use uuid::Uuid;
@@ -58,6 +58,16 @@ pub fn email_normal(text: &str) -> Option<String> {
     });
     let sound = !name.is_empty() && !name.contains('@') && !host.is_empty() && email.len() <= EMAIL_BYTES_MAX;
     (plain && sound).then_some(email)
+}
+
+/// Whoever takes away what signs a user in, and whoever signs in or adds to it, holds this first: neither sees
+/// the other's half (H04, H06). False: there is no such user.
+pub(crate) async fn user_lock(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query("select from auth.users where id = $1 for no key update")
+        .bind(id)
+        .fetch_optional(conn)
+        .await
+        .map(|row| row.is_some())
 }
 
 impl Users {

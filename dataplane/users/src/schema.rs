@@ -9,6 +9,7 @@ const STEPS: &[&str] = &[
     include_str!("../../../migrations/tenant/auth/0001_sessions.sql"),
     include_str!("../../../migrations/tenant/auth/0002_mail.sql"),
     include_str!("../../../migrations/tenant/auth/0003_google.sql"),
+    include_str!("../../../migrations/tenant/auth/0004_passkeys.sql"),
 ];
 
 /// Runs what this project's schema lacks. Two nodes may do it at once: the second waits and finds it done.

@@ -69,7 +69,8 @@ async fn session_end(conn: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> R
 }
 
 impl Users {
-    /// Records a sign-in, and forgets those of the same user that can never be refreshed again.
+    /// Records a sign-in by a password that was compared with `password_hash`. `None`: it is another one by
+    /// now, since comparing takes long enough for that.
     ///
     /// # Errors
     /// `Busy`, or `Store` when the database refuses.
@@ -77,10 +78,12 @@ impl Users {
         &self,
         slot: &Slot,
         new: &NewSession,
+        password_hash: Option<&str>,
         now: DateTime<Utc>,
-    ) -> Result<SessionFacts, UsersError> {
+    ) -> Result<Option<SessionFacts>, UsersError> {
         let mut session = self.open(slot).await?;
-        let done = begin(&mut session.conn, new, now).await.during("begin a user's session");
+        let done = by_password(&mut session.conn, new, password_hash, now).await;
+        let done = done.during("begin a user's session");
         session.close().await;
         Ok(done?)
     }
@@ -102,32 +105,6 @@ impl Users {
         Ok(done?)
     }
 
-    /// The user of a sign-in that has not ended.
-    ///
-    /// # Errors
-    /// As [`Users::session_begin`].
-    pub async fn session_user(
-        &self,
-        slot: &Slot,
-        user_id: Uuid,
-        session_id: Uuid,
-    ) -> Result<Option<User>, UsersError> {
-        let mut session = self.open(slot).await?;
-        let found = sqlx::query(
-            "select u.id, u.email, u.display_name, u.avatar_url, u.email_verified_at, u.is_admin, u.created_at
-             from auth.users u join auth.sessions s on s.user_id = u.id
-             where u.id = $1 and s.id = $2 and s.ended_at is null",
-        )
-        .bind(user_id)
-        .bind(session_id)
-        .fetch_optional(&mut session.conn)
-        .await
-        .and_then(|row| row.as_ref().map(user).transpose())
-        .during("find a session's user");
-        session.close().await;
-        Ok(found?)
-    }
-
     /// Ends a sign-in, with all its refresh tokens. Idempotent.
     ///
     /// # Errors
@@ -140,6 +117,37 @@ impl Users {
     }
 }
 
+async fn by_password(
+    conn: &mut PgConnection,
+    new: &NewSession,
+    password_hash: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Option<SessionFacts>, sqlx::Error> {
+    let mut tx = conn.begin().await?;
+    let still = sqlx::query("select from auth.users where id = $1 and password_hash = $2 for no key update")
+        .bind(new.user)
+        .bind(password_hash)
+        .fetch_optional(&mut *tx)
+        .await?;
+    if still.is_none() {
+        return Ok(None);
+    }
+    let facts = begin(&mut tx, new, now).await?;
+    tx.commit().await?;
+    Ok(Some(facts))
+}
+
+/// Whether this sign-in of the user goes on, asked under the user's lock by what it is about to change.
+pub(crate) async fn stands(conn: &mut PgConnection, user: Uuid, id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query("select from auth.sessions where id = $1 and user_id = $2 and ended_at is null for share")
+        .bind(id)
+        .bind(user)
+        .fetch_optional(conn)
+        .await
+        .map(|row| row.is_some())
+}
+
+/// Records a sign-in, and forgets those of the same user that can never be refreshed again.
 pub(crate) async fn begin(
     conn: &mut PgConnection,
     new: &NewSession,

@@ -14,7 +14,7 @@ use super::{PASSWORD, anon, as_user, claims_of, login, owner, refresh, refused, 
 
 const PAGE: &str = "http://localhost:3000/signed-in?next=1";
 /// The secret of the page: 43 to 128 characters.
-fn verifier() -> String {
+pub(super) fn verifier() -> String {
     "a-real-page-takes-as-many-random-characters".to_owned()
 }
 
@@ -22,7 +22,7 @@ fn challenge(verifier: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier))
 }
 
-async fn lab(openid: &OpenId) -> Lab {
+pub(super) async fn lab(openid: &OpenId) -> Lab {
     Lab::start_with(LabOptions { args: openid.args(), ..LabOptions::default() }).await
 }
 
@@ -78,17 +78,17 @@ async fn return_of(lab: &Lab, begun: &Value) -> HashMap<String, String> {
     found
 }
 
-async fn arrive(lab: &Lab, project: &Value) -> HashMap<String, String> {
+pub(super) async fn arrive(lab: &Lab, project: &Value) -> HashMap<String, String> {
     return_of(lab, &start(lab, project, PAGE).await).await
 }
 
-async fn trade(lab: &Lab, project: &Value, code: &str, verifier: &str) -> Answer {
+pub(super) async fn trade(lab: &Lab, project: &Value, code: &str, verifier: &str) -> Answer {
     let body = json!({ "code": code, "code_verifier": verifier });
     anon(lab, project, "/auth/v1/token?grant_type=authorization_code", body).await
 }
 
 /// All of it, as the provider's current person.
-async fn enter(lab: &Lab, project: &Value) -> Answer {
+pub(super) async fn enter(lab: &Lab, project: &Value) -> Answer {
     let found = arrive(lab, project).await;
     let code = found.get("code").unwrap_or_else(|| panic!("{found:?}"));
     trade(lab, project, code, &verifier()).await

@@ -406,7 +406,7 @@ async fn the_command_line_invites_signs_in_and_reads_a_labs_mail() {
     assert_eq!(user["is_admin"], true, "{user}");
     assert_eq!(run402(&["projects", "demote-user", "ada@b.test"])["is_admin"], false);
     let offered = run402(&["auth", "providers"]);
-    assert_eq!(offered["providers"], json!(["password", "magic_link"]), "{offered}");
+    assert_eq!(offered["providers"], json!(["password", "magic_link", "passkey"]), "{offered}");
     let asked = run402(&["auth", "magic-link", "--email", "ada@b.test", "--delivery", "code"]);
     assert!(asked["challenge_id"].is_string(), "{asked}");
 }

@@ -10,9 +10,10 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use types::{Clock, SystemClock};
+
+use crate::stub::{Request, answer, read};
 
 pub const CLIENT_ID: &str = "lab-client";
 pub const CLIENT_SECRET: &str = "lab-secret";
@@ -177,7 +178,7 @@ fn signed(key: &KeyPair, header: &Value, claims: &Value) -> String {
 
 impl State {
     async fn serve(&self, mut socket: TcpStream) {
-        let Some((target, body)) = read(&mut socket).await else { return };
+        let Some(Request { target, body, .. }) = read(&mut socket).await else { return };
         let url = reqwest::Url::parse(&format!("{}{target}", self.issuer)).unwrap();
         self.calls.lock().unwrap().push(url.path().to_owned());
         let query: HashMap<String, String> = url.query_pairs().into_owned().collect();
@@ -300,38 +301,4 @@ impl State {
             _ => signed(key, &header("RS256", name), claims),
         }
     }
-}
-
-/// Target and body of one request.
-async fn read(socket: &mut TcpStream) -> Option<(String, String)> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 8192];
-    loop {
-        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..at]).into_owned();
-            let lower = head.to_ascii_lowercase();
-            let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
-            let length: usize = length.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-            if bytes.len() >= at + 4 + length {
-                let body = String::from_utf8_lossy(&bytes[at + 4..at + 4 + length]).into_owned();
-                return Some((head.split(' ').nth(1)?.to_owned(), body));
-            }
-        }
-        match socket.read(&mut buffer).await.ok()? {
-            0 => return None,
-            read => bytes.extend_from_slice(&buffer[..read]),
-        }
-    }
-}
-
-async fn answer(socket: &mut TcpStream, status: u16, location: Option<&str>, body: &str) {
-    let location = location.map(|url| format!("location: {url}\r\n")).unwrap_or_default();
-    let head = format!(
-        "HTTP/1.1 {status} As-Told\r\ncontent-type: application/json\r\n{location}content-length: {}\r\n\
-         connection: close\r\n\r\n{body}",
-        body.len()
-    );
-    // A client that goes away in the middle is its own affair.
-    let _ = socket.write_all(head.as_bytes()).await;
-    let _ = socket.shutdown().await;
 }

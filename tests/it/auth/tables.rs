@@ -8,9 +8,10 @@ use super::mail::{mailed_token, redeem};
 use super::{PASSWORD, as_user, claims_of, login, owner, refresh, refused, signup};
 
 /// The tables of `auth` as each version made them.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     include_str!("../../../migrations/tenant/auth/0001_sessions.sql"),
     include_str!("../../../migrations/tenant/auth/0002_mail.sql"),
+    include_str!("../../../migrations/tenant/auth/0003_google.sql"),
 ];
 
 fn at(project: &Value, what: &str) -> String {
@@ -109,7 +110,7 @@ async fn a_user_works_on_the_own_rows_until_the_right_to_ends() {
 }
 
 /// The database of a project's slot, as a superuser.
-async fn slot(lab: &Lab, project: &Value) -> (PgConnection, String) {
+pub(super) async fn slot(lab: &Lab, project: &Value) -> (PgConnection, String) {
     let control = lab.database().await;
     let id: types::ProjectId = project["project_id"].as_str().unwrap().parse().unwrap();
     let slots = sqlx::query_scalar("select slot from projects where id = $1").bind(id.0);
@@ -162,7 +163,7 @@ async fn a_project_of_an_earlier_version_keeps_its_users() {
         assert_eq!(by_mail.body["user"]["id"], both.0.body["user"]["id"], "from {steps}: {by_mail:?}");
         let newest = sqlx::query_scalar("select version from auth.version").fetch_one(&mut conn).await;
         let newest: i32 = newest.unwrap();
-        assert!(newest >= 3, "from {steps}: {newest}");
+        assert!(newest >= 4, "from {steps}: {newest}");
         // What was added later has an owner and is seen by nobody else.
         let open: i64 = sqlx::query_scalar(
             "select count(*) from pg_class where relnamespace = 'auth'::regnamespace and relkind = 'r'

@@ -4,6 +4,7 @@
 //! Wire contract 02 sections 4.2 to 4.9. Every key is always there, and every list is one, because clients
 //! count them.
 
+use plane::blob::AssetRef;
 use plane::deploy::{
     Committed, FunctionDiff, MigrationPlan, MissingContent, Operation, Planned, RouteDiff, SiteDiff,
     Transaction, Warning, route_view, routes_digest,
@@ -37,6 +38,17 @@ pub(super) fn plan_view(planned: &Planned, paths_max: usize) -> Value {
         "secrets": { "added": [], "removed": planned.secrets_removed },
         "subdomains": { "added": planned.names_added, "removed": planned.names_removed },
         "routes": routes_view(&planned.routes),
+        "asset_entries": planned.assets.iter().map(asset_entry).collect::<Vec<_>>(),
+    })
+}
+
+/// What later clients make their asset of: it is known before it is there.
+fn asset_entry(asset: &AssetRef) -> Value {
+    json!({
+        "key": asset.name.key,
+        "sha256": asset.sha256,
+        "size_bytes": asset.size_bytes,
+        "asset_ref": crate::routes::blobs::asset_view(asset),
     })
 }
 
@@ -117,6 +129,7 @@ fn summary_of_plan(planned: &Planned) -> String {
             "name",
             &[(counts(&planned.names_added), "added"), (counts(&planned.names_removed), "removed")],
         ),
+        counted("asset", &[(planned.assets_changed, "changed")]),
     ])
 }
 
@@ -134,7 +147,7 @@ fn summary_of_diff(found: &ReleaseDiff) -> String {
 }
 
 /// `2 files added, 1 changed; 1 name removed`
-fn summary(parts: [Option<String>; 6]) -> String {
+fn summary(parts: impl IntoIterator<Item = Option<String>>) -> String {
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { "No changes".to_owned() } else { parts.join("; ") }
 }
@@ -346,6 +359,8 @@ mod tests {
             site: SiteDiff { removed: vec!["old.html".into()], ..SiteDiff::default() },
             names_added: vec!["shop".into()],
             names_removed: vec![],
+            assets: vec![],
+            assets_changed: 0,
         };
         let expected = json!({
             "kind": "plan_response", "schema_version": "agent-deploy-observability.v1", "plan_id": null,
@@ -359,6 +374,7 @@ mod tests {
             "secrets": { "added": [], "removed": [] },
             "subdomains": { "added": ["shop"], "removed": [] },
             "routes": { "added": [], "removed": [], "changed": [] },
+            "asset_entries": [],
         });
         assert_eq!(plan_view(&planned, 1000), expected);
     }

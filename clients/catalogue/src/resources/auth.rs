@@ -144,6 +144,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             has("password", Kind::Object),
             has("magic_link", Kind::Object),
             has("google", Kind::Object),
+            has("passkey", Kind::Object),
             may("preferred_sign_in_method", Kind::Text),
             has("public_signup", Kind::Text),
         ],

@@ -1,6 +1,7 @@
 //! One file per resource, in the order of the reference.
 
 mod admin;
+mod ai;
 mod auth;
 mod auth_google;
 mod auth_users;
@@ -11,11 +12,14 @@ mod deploy;
 mod domains;
 mod expose;
 mod facilitator;
+mod functions;
 mod lab;
+mod passkeys;
 mod projects;
 mod rest;
 mod secrets;
 mod service;
+mod storage;
 mod subdomains;
 mod tiers;
 
@@ -29,11 +33,15 @@ const PARTS: &[&[Operation]] = &[
     expose::OPERATIONS,
     auth::OPERATIONS,
     auth_google::OPERATIONS,
+    passkeys::OPERATIONS,
     auth_users::OPERATIONS,
     rest::OPERATIONS,
     content::OPERATIONS,
+    storage::OPERATIONS,
     deploy::OPERATIONS,
     secrets::OPERATIONS,
+    ai::OPERATIONS,
+    functions::OPERATIONS,
     subdomains::OPERATIONS,
     domains::OPERATIONS,
     ci::OPERATIONS,

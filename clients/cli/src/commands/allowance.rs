@@ -130,6 +130,7 @@ mod tests {
             allowance_path: home.join("allowance.json"),
             projects_path: home.join("projects.json"),
             identity: None,
+            uploads_path: home.join("uploads"),
         });
         (Scratch(home), context)
     }

@@ -3,6 +3,7 @@
 use client::Call;
 use serde_json::{Map, Value, json};
 
+use super::passkeys::Ceremony;
 use super::{Outcome, ok};
 use crate::context::Context;
 
@@ -70,6 +71,8 @@ pub enum Auth {
     },
     /// Show what a project offers to sign in with.
     Providers(Project),
+    #[command(flatten)]
+    Passkey(Ceremony),
     /// Make a user, or change the one of that address.
     CreateUser {
         #[command(flatten)]
@@ -147,6 +150,7 @@ pub async fn run(command: Auth, context: &Context) -> Outcome {
             let key = project.keys(context)?.anon;
             context.public()?.call(Call::new("auth.providers").anon_key(&key)).await
         }
+        Auth::Passkey(command) => super::passkeys::run(command, context).await,
         Auth::CreateUser { wanted, invite } => want(wanted, invite, context).await,
         Auth::InviteUser(wanted) => want(wanted, true, context).await,
         Auth::Users { after, limit, project } => {
@@ -192,20 +196,20 @@ async fn want(wanted: Wanted, send_invite: bool, context: &Context) -> Outcome {
     call(context, Call::new("auth.users.want").service_key(&key).json(body)).await
 }
 
-struct Keys {
-    anon: String,
+pub(super) struct Keys {
+    pub anon: String,
     service: String,
 }
 
 impl Project {
-    fn keys(&self, context: &Context) -> Result<Keys, client::LocalError> {
+    pub(super) fn keys(&self, context: &Context) -> Result<Keys, client::LocalError> {
         let (projects, id) = context.project(self.project.as_deref())?;
         let keys = projects.keys(&id)?;
         Ok(Keys { anon: keys.anon_key.to_owned(), service: keys.service_key.to_owned() })
     }
 }
 
-async fn call(context: &Context, call: Call<'_>) -> Outcome {
+pub(super) async fn call(context: &Context, call: Call<'_>) -> Outcome {
     context.public()?.call(call).await.map(ok)
 }
 
@@ -214,7 +218,7 @@ fn domains(all: &str) -> Value {
 }
 
 /// An object of what there is.
-fn given<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+pub(super) fn given<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     let there = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(there.collect::<Map<_, _>>())
 }

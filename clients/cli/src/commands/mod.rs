@@ -1,15 +1,20 @@
 //! The commands, one file per first word.
 
 mod admin;
+mod ai;
 mod allowance;
 mod auth;
 mod billing;
+mod blob;
 mod ci;
 mod deploy;
 mod domains;
 mod expose;
+mod functions;
+mod image;
 mod init;
 mod lab;
+mod passkeys;
 mod projects;
 mod rest;
 mod secrets;
@@ -45,9 +50,24 @@ pub enum Command {
     Sites(sites::Sites),
     /// Deploys and releases.
     Deploy(deploy::DeployArgs),
+    /// Blobs: named objects of a project.
+    #[command(subcommand)]
+    Blob(blob::Blob),
+    /// The addresses of blobs.
+    #[command(subcommand)]
+    Cdn(blob::Cdn),
+    /// Functions: deployed, called, looked at.
+    #[command(subcommand)]
+    Functions(functions::Functions),
     /// Secrets of a project's functions.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
+    /// Texts translated and judged.
+    #[command(subcommand)]
+    Ai(ai::Ai),
+    /// Images made from words.
+    #[command(subcommand)]
+    Image(image::Image),
     /// Names under the hosting apex.
     #[command(subcommand)]
     Subdomains(subdomains::Subdomains),
@@ -86,8 +106,13 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Sites(sites) => sites::run(sites, context).await,
         Command::Deploy(deploy) => deploy::run(deploy, context).await,
         Command::Auth(auth) => auth::run(auth, context).await,
+        Command::Blob(blob) => blob::run(blob, context).await,
+        Command::Cdn(cdn) => blob::cdn(cdn, context).await,
+        Command::Functions(functions) => functions::run(functions, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
         Command::Domains(domains) => domains::run(domains, context).await,
+        Command::Ai(ai) => ai::run(ai, context).await,
+        Command::Image(image) => image::run(image, context).await,
         Command::Ci(ci) => ci::run(ci, context).await,
         Command::Subdomains(subdomains) => subdomains::run(subdomains, context).await,
         Command::Billing(billing) => billing::run(billing, context).await,

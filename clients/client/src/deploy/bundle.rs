@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use types::Sha256Hex;
+use types::{Sha256Hex, content_type};
 
-use super::content_type;
 use crate::LocalError;
 
 const CHUNK_BYTES: usize = 256 * 1024;

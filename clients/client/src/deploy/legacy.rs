@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use types::content_type;
 
 use super::manifest::{bad, source};
-use super::{Bundle, Source, content_type};
+use super::{Bundle, Source};
 use crate::LocalError;
 
 /// Keys that only a release spec has.

@@ -5,9 +5,10 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use types::content_type;
 
 use super::legacy::{bundle_from_legacy, is_bundle};
-use super::{Bundle, Source, content_type};
+use super::{Bundle, Source};
 use crate::LocalError;
 
 /// The whole site from `{"files": [{"file", "data" | "path", "encoding"?}]}`. `data` is text unless

@@ -4,7 +4,6 @@
 //! this machine. It comes from a directory ([`walk`]) or from a manifest ([`manifest`]).
 
 mod bundle;
-mod content_type;
 mod flow;
 mod legacy;
 mod manifest;
@@ -13,7 +12,6 @@ mod walk;
 mod watch;
 
 pub use bundle::{Bundle, Source};
-pub use content_type::content_type;
 pub use flow::{Options, Plan, Prune, Warnings, prune_refusal};
 pub use manifest::{bundle_from_release, bundle_from_site};
 pub use walk::walk;

@@ -15,6 +15,7 @@ use super::plan::{MigrationPlan, MissingContent, Planned};
 use super::spec::{invalid, too_many_names};
 use super::warn;
 use crate::Plane;
+use crate::blob::AssetRef;
 use crate::keys::store_problem;
 
 /// SQL that is read to judge a manifest.
@@ -85,12 +86,14 @@ impl Plane {
         let functions = function_diff(&ground.shown.functions, &after.functions);
         let routes = route_diff(&ground.shown.routes, &after.routes);
         let (_, deletes) = spec.secret_keys();
+        let (assets, assets_changed) = self.assets(spec).await?;
         let same = site.is_empty()
             && functions.is_empty()
             && routes.is_empty()
             && names_added.is_empty()
             && names_removed.is_empty()
             && deletes.is_empty()
+            && assets_changed == 0
             && !exposes
             && migrations.iter().all(|m| !m.is_new);
         let warnings = warn::warnings(spec, ground, &after, &site, manifest_applied);
@@ -109,7 +112,31 @@ impl Plane {
             secrets_removed: deletes.to_vec(),
             names_added,
             names_removed,
+            assets,
+            assets_changed,
         })
+    }
+
+    /// The blobs of a spec as they will be, and how many of its puts and deletions change something.
+    async fn assets(&self, spec: &Spec) -> Result<(Vec<AssetRef>, usize), Problem> {
+        let Some(change) = &spec.assets else { return Ok((Vec::new(), 0)) };
+        let (mut assets, mut changed) = (Vec::with_capacity(change.put.len()), 0);
+        let hosts = self.asset_hosts(spec.project).await?;
+        for put in &change.put {
+            let now = store::content::blob_find(&self.deps().store, spec.project, &put.key).await;
+            let same = now.map_err(store_problem)?.is_some_and(|now| {
+                now.sha256 == put.sha256
+                    && now.content_type == put.content_type
+                    && (now.visibility, now.immutable) == (put.visibility, put.immutable)
+            });
+            changed += usize::from(!same);
+            assets.push(AssetRef::new(&hosts, put.name(), &put.sha256, (put.size, put.content_type.clone())));
+        }
+        for key in &change.delete {
+            let now = store::content::blob_find(&self.deps().store, spec.project, key).await;
+            changed += usize::from(now.map_err(store_problem)?.is_some());
+        }
+        Ok((assets, changed))
     }
 
     /// Names that come and go.
@@ -135,20 +162,20 @@ impl Plane {
 
     /// Every distinct reference of the spec, once.
     pub(super) async fn contents(&self, spec: &Spec) -> Result<Vec<MissingContent>, Problem> {
-        let placed = spec.contents();
+        let placed = spec.needs();
         let mut wanted: Vec<(Sha256Hex, u64)> =
-            placed.iter().map(|one| (one.content.sha256.clone(), one.content.size)).collect();
+            placed.iter().map(|(sha256, size, _)| (Sha256Hex::clone(sha256), *size)).collect();
         wanted.sort();
         wanted.dedup();
         let names: Vec<Sha256Hex> = wanted.iter().map(|(sha256, _)| sha256.clone()).collect();
         let held = store::content::content_held(&self.deps().store, spec.project, &names).await;
         let held = held.map_err(store_problem)?;
-        for one in &placed {
-            let known = held.get(&one.content.sha256).copied();
-            let told = wanted.binary_search_by(|(sha256, _)| sha256.cmp(&one.content.sha256));
+        for (sha256, size, place) in &placed {
+            let known = held.get(*sha256).copied();
+            let told = wanted.binary_search_by(|(other, _)| other.cmp(sha256));
             let told = told.ok().map(|at| wanted[at].1);
-            if known.or(told).is_some_and(|size| size != one.content.size) {
-                return Err(invalid(&format!("{}.size", one.place), "this content has another size"));
+            if known.or(told).is_some_and(|known| known != *size) {
+                return Err(invalid(&format!("{place}.size"), "this content has another size"));
             }
         }
         let missing = |(sha256, size_bytes): (Sha256Hex, u64)| {

@@ -6,7 +6,7 @@ use actors::deploy::{Request, Spec, Verdict, check, deploy_problem, effective};
 use actors::kit::ActorError;
 use serde_json::{Value, json};
 use store::deploys::{self, Operation, OperationPage, Plan, Status};
-use types::{Code, Mutation, OperationId, PlanId, Problem, ProjectId, ReleaseId, kill_point};
+use types::{Code, Mutation, OperationId, PlanId, Problem, ProjectId, ReleaseId, TraceId, kill_point};
 
 use super::plan::PlanRequest;
 use crate::Plane;
@@ -75,16 +75,33 @@ impl Plane {
     /// Wire contract 02 section 4.3.
     pub async fn deploy_commit(&self, caller: &Caller, id: PlanId) -> Result<Committed, Problem> {
         let plan = self.plan_of(caller, id).await?;
+        self.plan_commit(&plan, caller.trace).await
+    }
+
+    /// Commits a plan that was made here, and waits until it is live.
+    ///
+    /// # Errors
+    /// As [`Plane::deploy_commit`]; what the operation failed with.
+    pub(super) async fn plan_carry_out(&self, id: PlanId, trace: TraceId) -> Result<(), Problem> {
+        let plan = self.plan_fetch(id).await?;
+        let Committed { operation, status } = self.plan_commit(&plan, trace).await?;
+        match status {
+            CommitStatus::Ready => Ok(()),
+            _ => Err(crate::functions::failure(operation.status, operation.error.as_ref())),
+        }
+    }
+
+    async fn plan_commit(&self, plan: &Plan, trace: TraceId) -> Result<Committed, Problem> {
         let operation = self.operation_fetch(plan.operation).await?;
         if operation.status.is_terminal() {
             return Ok(answer(operation));
         }
         if matches!(operation.status, Status::Planning | Status::Uploading) {
             let told = |e| if plan.ci_binding.is_some() { for_workflow(e) } else { e };
-            self.commit_allowed(&plan).await.map_err(told)?;
+            self.commit_allowed(plan).await.map_err(told)?;
         }
         kill_point!("deploy.asked");
-        let asked = self.drive(&plan, Request::Commit { trace: caller.trace }).await;
+        let asked = self.drive(plan, Request::Commit { trace }).await;
         let operation = self.operation_fetch(plan.operation).await?;
         kill_point!("deploy.answering");
         match asked {

@@ -10,6 +10,7 @@ use super::compare::Ground;
 use super::spec::{invalid, normalise, project};
 use super::warn::Warning;
 use crate::Plane;
+use crate::blob::AssetRef;
 use crate::caller::Caller;
 use crate::ci::{CiSession, for_workflow, scope};
 use crate::content::storage_problem;
@@ -67,6 +68,10 @@ pub struct Planned {
     pub secrets_removed: Vec<String>,
     pub names_added: Vec<String>,
     pub names_removed: Vec<String>,
+    /// The blobs that the spec puts, as they will be.
+    pub assets: Vec<AssetRef>,
+    /// How many of its puts and deletions of blobs change something.
+    pub assets_changed: usize,
 }
 
 /// Who plans what.
@@ -168,6 +173,27 @@ impl Plane {
         let bytes = blobs::read_all(&*self.deps().blobs, &key, MANIFEST_BYTES_MAX).await;
         serde_json::from_slice(&bytes.map_err(storage_problem)?)
             .map_err(|e| invalid("manifest_ref", &format!("the uploaded spec is not JSON: {e}")))
+    }
+
+    /// Puts a spec live that was made here, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Plane::deploy_plan`] and [`Plane::deploy_commit`]; what the operation failed with.
+    pub(crate) async fn spec_deploy(
+        &self,
+        spec: &Spec,
+        created_by: String,
+        trace: types::TraceId,
+    ) -> Result<(), Problem> {
+        let ground = self.ground(spec).await?;
+        let planned = self.compare(spec, &ground).await?;
+        if planned.is_noop {
+            return Ok(());
+        }
+        let (plan, _) = self
+            .plan_remember(spec, &planned, &ground, None, By { name: created_by, ci_binding: None })
+            .await?;
+        self.plan_carry_out(plan, trace).await
     }
 
     async fn plan_remember(

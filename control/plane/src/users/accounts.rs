@@ -88,7 +88,12 @@ impl Plane {
         let salt = self.deps().entropy.secret();
         let hash = self.users().passwords.hash(new, salt).await.map_err(|busy| problem(busy.into()))?;
         let done = self.users().password_set(&slot, &account, &hash, self.now()).await.map_err(problem)?;
-        let raced = || Problem::new(Code::InvalidCredentials, "the password was changed meanwhile");
+        let raced = || {
+            Problem::new(
+                Code::InvalidCredentials,
+                "the password was changed, or the sign-in ended, meanwhile",
+            )
+        };
         if done { Ok(()) } else { Err(raced()) }
     }
 

@@ -30,6 +30,8 @@ pub struct S3Config {
     pub bucket: String,
     pub access_key: SecretString,
     pub secret_key: SecretString,
+    /// Larger blobs are uploaded in parts.
+    pub single_put_bytes_max: u64,
 }
 
 impl ControlDbConfig {
@@ -61,9 +63,12 @@ impl S3Config {
         let bucket = s.required("bucket", "the bucket's name");
         let access_key = s.required("access_key", "the access key's id");
         let secret_key = s.required("secret_key", "the access key's secret");
+        let single = s.or("single_put_bytes_max", defaults::SINGLE_PUT_BYTES_MAX, "1 to 5368709120");
         let is_url =
             endpoint.as_deref().is_none_or(|e| e.starts_with("http://") || e.starts_with("https://"));
         s.check(is_url, "endpoint", || "a URL with http or https".to_owned());
+        let possible = single.is_none_or(|n| (1..=defaults::SINGLE_PUT_BYTES_MAX).contains(&n));
+        s.check(possible, "single_put_bytes_max", || "1 to 5368709120".to_owned());
         s.finish();
         Some(Self {
             endpoint: endpoint?,
@@ -71,6 +76,7 @@ impl S3Config {
             bucket: bucket?,
             access_key: access_key?,
             secret_key: secret_key?,
+            single_put_bytes_max: single?,
         })
     }
 }

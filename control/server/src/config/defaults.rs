@@ -10,6 +10,8 @@ pub const WAIT_SECS_MAX: u64 = 20;
 /// A node that has not been heard of for this long has lost its claims.
 pub const CLAIM_TTL_SECS: u64 = 10;
 pub const CONTROL_CONNECTIONS_MAX: u64 = 24;
+/// What S3 takes in one PUT.
+pub const SINGLE_PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 pub const S3_REGION: &str = "us-east-1";
 /// Deposits up to 25 USD are credited when their block is seen.
 pub const INSTANT_MICROS_MAX: u64 = 25_000_000;
@@ -26,3 +28,6 @@ pub const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory
 pub const ORDERS_PER_HOUR_MAX: u64 = 100;
 pub const OPERATOR_NAME: &str = "Self-hosted Run402";
 pub const OPERATOR_CONTACT: &str = "the operator of this server";
+
+/// Processes of functions at once.
+pub const WORKERS_MAX: u64 = 200;

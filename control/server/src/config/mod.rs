@@ -1,10 +1,12 @@
 //! The one typed configuration. A file is read section by section; every mistake is collected, so that
 //! whoever wrote the file sees all of them at once.
 
+mod ai;
 mod chains;
 mod ci;
 mod data;
 pub mod defaults;
+mod functions;
 mod google;
 mod http;
 mod identity;
@@ -17,9 +19,11 @@ use std::path::Path;
 
 use crate::config::reader::{Mistakes, Section};
 
+pub use self::ai::AiConfig;
 pub use chains::{ChainConfig, KeystoreConfig, SignerConfig};
 pub use ci::CiConfig;
 pub use data::{CellConfig, ControlDbConfig, S3Config};
+pub use functions::FunctionsConfig;
 pub use google::{GoogleConfig, is_issuer};
 pub use http::{Listen, ServerConfig, SitesConfig};
 pub use identity::IdentityConfig;
@@ -44,11 +48,15 @@ pub struct Config {
     pub stripe: Option<StripeConfig>,
     /// Sign-ins with Google are offered where it is there.
     pub google: Option<GoogleConfig>,
+    /// AI helpers answer where it is there.
+    pub ai: Option<AiConfig>,
     /// Whose workflows may deploy: GitHub's, unless told otherwise.
     pub ci: CiConfig,
     pub domains: DomainsConfig,
     /// TLS is spoken here where it is there; elsewhere a proxy in front does.
     pub tls: Option<TlsConfig>,
+    /// Functions run where it is there.
+    pub functions: Option<FunctionsConfig>,
 }
 
 /// Why a file is no configuration.
@@ -118,9 +126,11 @@ impl Config {
         let identity = IdentityConfig::read(root.section_or_empty("identity"));
         let stripe = root.section_if_there("stripe").map(StripeConfig::read);
         let google = root.section_if_there("google").map(GoogleConfig::read);
+        let ai = root.section_if_there("ai").map(AiConfig::read);
         let ci = CiConfig::read(root.section_or_empty("ci"));
         let domains = DomainsConfig::read(root.section_or_empty("domains"));
         let tls = root.section_if_there("tls").map(TlsConfig::read);
+        let functions = root.section_if_there("functions").map(FunctionsConfig::read);
         root.check(
             distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
             "chains",
@@ -140,29 +150,25 @@ impl Config {
             control_db: control_db?,
             cells: cells.into_iter().collect::<Option<_>>()?,
             s3: s3?,
-            keystore: match keystore {
-                Some(keystore) => Some(keystore?),
-                None => None,
-            },
+            keystore: there(keystore)?,
             chains: chains.into_iter().collect::<Option<_>>()?,
             prices: prices?,
             identity: identity?,
-            stripe: match stripe {
-                Some(stripe) => Some(stripe?),
-                None => None,
-            },
-            google: match google {
-                Some(google) => Some(google?),
-                None => None,
-            },
+            stripe: there(stripe)?,
+            google: there(google)?,
+            ai: there(ai)?,
             ci: ci?,
             domains: domains?,
-            tls: match tls {
-                Some(tls) => Some(tls?),
-                None => None,
-            },
+            tls: there(tls)?,
+            functions: there(functions)?,
         })
     }
+}
+
+/// A section that may be left out, and was read without a mistake where it is there.
+#[expect(clippy::option_option, reason = "left out, read with mistakes, read well")]
+fn there<T>(section: Option<Option<T>>) -> Option<Option<T>> {
+    section.map_or(Some(None), |read| read.map(Some))
 }
 
 fn distinct(names: impl Iterator<Item = String>) -> bool {

@@ -1,4 +1,4 @@
-//! `[prices]`: which networks pay for which tier, and what a tier costs.
+//! `[prices]`: which networks pay for what, and what a tier or an image costs.
 
 use types::{Network, Tier, UsdMicros};
 
@@ -9,10 +9,12 @@ const PRICE_MICROS_MAX: u64 = 100_000_000_000;
 
 #[derive(Debug, Default)]
 pub struct PricesConfig {
-    /// Every tier is payable on exactly these networks, in this order; the built-in table when absent.
+    /// Tiers and images are payable on exactly these networks, in this order; the built-in table when absent.
     pub every_tier_on: Option<Vec<Network>>,
     /// Prices other than the built-in ones. Every node of an installation must have the same.
     pub tiers: Vec<(Tier, UsdMicros)>,
+    /// An image's price, unless it is the built-in one.
+    pub image: Option<UsdMicros>,
 }
 
 impl PricesConfig {
@@ -25,9 +27,14 @@ impl PricesConfig {
             Some(section) => read_price(section).map(|price| Some((tier, price))),
             None => Some(None),
         });
+        let image = match s.section_if_there("image") {
+            Some(section) => read_price(section).map(Some),
+            None => Some(None),
+        };
         s.finish();
         let tiers = tiers.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(Self { every_tier_on: every_tier_on?, tiers: tiers.into_iter().flatten().collect() })
+        let tiers = tiers.into_iter().flatten().collect();
+        Some(Self { every_tier_on: every_tier_on?, tiers, image: image? })
     }
 }
 

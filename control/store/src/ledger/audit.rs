@@ -1,7 +1,7 @@
 //! What the ledger, the payments, the purchases and the sightings must say about one another.
 
 /// Like the queries of `verify`: each answers one line of text per difference.
-pub(super) const QUERIES: [(&str, &str); 10] = [
+pub(super) const QUERIES: [(&str, &str); 12] = [
     (
         "payment_without_deposit",
         "select format('payment %s is credited %s times and has no live deposit of %s', p.id, p.credits,
@@ -65,8 +65,36 @@ pub(super) const QUERIES: [(&str, &str); 10] = [
           payments p
          left join purchases b on b.payment_id = p.id and b.action <> 'revoke'
            and not exists (select from purchases r where r.revokes = b.id)
+         where p.product <> 'image'
          group by p.id, p.state having count(b.id) <> case p.state when 'credited' then 1 else 0 end limit
            1000",
+    ),
+    (
+        "payment_without_image_order",
+        "select format('payment %s was credited %s times for an image and has no order of %s', p.id, p.credits,
+           p.amount_micros)
+         from payments p where p.product = 'image' and p.credits > 0 and not exists (
+           select from image_orders o where o.payment_id = p.id and o.price_micros = p.amount_micros
+             and o.account_id = p.account_id) limit 1000",
+    ),
+    (
+        "image_order",
+        "select format('image order %s is %s: %s held, %s captured, %s voided of %s', o.id, o.state,
+           coalesce(h.amount, 0), coalesce(e.captured, 0), coalesce(e.voided, 0), o.price_micros)
+         from image_orders o
+         left join ledger_transfers h on h.id = o.hold_id and h.kind = 'hold' and h.currency = o.currency
+           and h.source = 'image_reserved'
+         left join lateral (
+           select sum(t.amount) filter (where t.kind = 'capture') as captured,
+             sum(t.amount) filter (where t.kind = 'void') as voided
+           from ledger_transfers t where t.hold_id = o.hold_id) e on true
+         where coalesce(h.amount, 0) <> o.price_micros
+           or coalesce(e.captured, 0) <> case o.state when 'made' then o.price_micros else 0 end
+           or coalesce(e.voided, 0) <> case o.state when 'failed' then o.price_micros else 0 end
+         union all
+         select format('hold %s for an image has no order', h.id) from ledger_transfers h
+         where h.source = 'image_reserved' and not exists (
+           select from image_orders o where o.hold_id = h.id) limit 1000",
     ),
     (
         "purchase_without_charge",

@@ -118,6 +118,8 @@ pub async fn project_secrets_find(
         };
         let sealed = Sealed(row.try_get(3).during("read project secrets")?);
         let bytes = key.open(&label(id, purpose, version), &sealed)?;
+        // Functions get this one in a variable, so it has to be text.
+        let bytes = if purpose == Purpose::Users { hex::encode(bytes).into_bytes() } else { bytes };
         let created_at = row.try_get(4).during("read project secrets")?;
         found.secrets.push(Secret { version, bytes, created_at });
     }

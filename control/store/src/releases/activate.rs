@@ -5,6 +5,7 @@ use sqlx::Row;
 use types::{AccountId, OperationId, ProjectId, ReleaseId};
 use uuid::Uuid;
 
+use crate::content::{self, Unput};
 use crate::deploys::gate_release;
 use crate::function_secrets::function_secrets_delete;
 use crate::subdomains::{self, Claim, NewClaim};
@@ -25,6 +26,12 @@ pub enum ActivateRefused {
     /// Another deploy is changing the project's database.
     #[error("another deploy is changing the project's database")]
     Gated,
+    /// The content of a blob of the release was given up since it was uploaded.
+    #[error("the content of the asset {0} is gone: plan again")]
+    AssetGone(String),
+    /// Another content has the immutable address that a blob of the release would get.
+    #[error("another content of {0} has the immutable address that these bytes would get")]
+    AddressTaken(String),
     /// The project is not ready, or the release failed.
     #[error("the project or the release is gone")]
     Gone,
@@ -72,7 +79,7 @@ pub async fn release_activate(
 ) -> Result<(), ActivateRefused> {
     let staged = sqlx::query(
         "select r.deployment_id, r.operation_id, p.active_release_id, p.spec -> 'subdomains' as names,
-           p.spec -> 'secrets' -> 'delete' as secrets
+           p.spec -> 'secrets' -> 'delete' as secrets, p.spec -> 'assets' as assets
          from releases r join deploy_plans p on p.id = r.plan_id where r.id = $1 and r.project_id = $2",
     )
     .bind(release.0)
@@ -112,7 +119,9 @@ pub async fn release_activate(
     let drops: Option<serde_json::Value> = staged.try_get("secrets").during("read a release")?;
     let drops: Vec<String> = drops.and_then(|list| serde_json::from_value(list).ok()).unwrap_or_default();
     function_secrets_delete(tx.tx(), project, &drops).await?;
+    assets(tx.tx(), project, staged.try_get("assets").during("read a release")?, now).await?;
     point(tx.tx(), project, release, now).await?;
+    crate::functions::functions_follow(tx.tx(), project, release, now).await?;
     let names: Option<serde_json::Value> = staged.try_get("names").during("read a release")?;
     let change = match names.filter(|names| !names.is_null()) {
         Some(names) => serde_json::from_value(names).map_err(|e| StoreError::Corrupt(e.to_string()))?,
@@ -142,6 +151,22 @@ async fn through_gate(
     }
     gate_release(tx, operation).await?;
     Ok(())
+}
+
+/// Writes and deletes the blobs that the release's plan names.
+async fn assets(
+    tx: &mut Tx,
+    project: ProjectId,
+    planned: Option<serde_json::Value>,
+    now: DateTime<Utc>,
+) -> Result<(), ActivateRefused> {
+    let Some(planned) = planned.filter(|planned| !planned.is_null()) else { return Ok(()) };
+    let change = serde_json::from_value(planned).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    match content::assets_apply(tx, project, &change, now).await? {
+        None => Ok(()),
+        Some(Unput::ContentGone(key)) => Err(ActivateRefused::AssetGone(key)),
+        Some(Unput::AddressTaken(key)) => Err(ActivateRefused::AddressTaken(key)),
+    }
 }
 
 /// Keeps with the release what the project has besides: names and keys of secrets.

@@ -67,23 +67,24 @@ pub async fn release_functions(store: &Store, id: ReleaseId) -> Result<Vec<Relea
             .fetch_all(store.pool())
             .await
             .during("list functions")?;
-    rows.iter()
-        .map(|row| {
-            let code_hash = crate::content::digest(row, "code_hash")?;
-            let read = || -> Result<ReleaseFunction, sqlx::Error> {
-                Ok(ReleaseFunction {
-                    name: row.try_get("name")?,
-                    runtime: row.try_get("runtime")?,
-                    code_hash,
-                    timeout_seconds: row.try_get("timeout_seconds")?,
-                    memory_mb: row.try_get("memory_mb")?,
-                    schedule: row.try_get("schedule")?,
-                    source: row.try_get("source")?,
-                })
-            };
-            read().during("read a function")
+    rows.iter().map(release_function).collect()
+}
+
+/// A row of `release_functions`, whatever else is in it.
+pub(crate) fn release_function(row: &sqlx::postgres::PgRow) -> Result<ReleaseFunction, StoreError> {
+    let code_hash = crate::content::digest(row, "code_hash")?;
+    let read = || -> Result<ReleaseFunction, sqlx::Error> {
+        Ok(ReleaseFunction {
+            name: row.try_get("name")?,
+            runtime: row.try_get("runtime")?,
+            code_hash,
+            timeout_seconds: row.try_get("timeout_seconds")?,
+            memory_mb: row.try_get("memory_mb")?,
+            schedule: row.try_get("schedule")?,
+            source: row.try_get("source")?,
         })
-        .collect()
+    };
+    read().during("read a function")
 }
 
 /// The routes of a release, sorted.

@@ -253,7 +253,7 @@ impl Inner {
             schema = self.schema(slot, who).await?.0;
         }
         let allow = match &ask.target {
-            Target::Root => "OPTIONS,GET,HEAD".to_owned(),
+            Target::Root | Target::Nowhere => "OPTIONS,GET,HEAD".to_owned(),
             Target::Table(name) => {
                 let table = schema.table(name)?;
                 let mut words = vec!["OPTIONS", "GET", "HEAD"];

@@ -145,19 +145,12 @@ fn of(text: &str, root: bool) -> Option<Media> {
         let fits = ["*/*", "application/*", "application/json", "application/openapi+json"];
         return fits.contains(&text).then_some(Media::OpenApi);
     }
-    match text {
+    let (name, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let strip = parameters.split(';').any(|one| one == "nulls=stripped");
+    match name {
         "*/*" | "application/*" | "application/json" => Some(Media::Json),
-        "application/vnd.pgrst.object+json" | "application/vnd.pgrst.object" => {
-            Some(Media::Object { strip: false })
-        }
-        "application/vnd.pgrst.object+json;nulls=stripped"
-        | "application/vnd.pgrst.object;nulls=stripped" => Some(Media::Object { strip: true }),
-        "application/vnd.pgrst.array+json" | "application/vnd.pgrst.array" => {
-            Some(Media::Array { strip: false })
-        }
-        "application/vnd.pgrst.array+json;nulls=stripped" | "application/vnd.pgrst.array;nulls=stripped" => {
-            Some(Media::Array { strip: true })
-        }
+        "application/vnd.pgrst.object+json" | "application/vnd.pgrst.object" => Some(Media::Object { strip }),
+        "application/vnd.pgrst.array+json" | "application/vnd.pgrst.array" => Some(Media::Array { strip }),
         "text/csv" => Some(Media::Csv),
         _ => None,
     }
@@ -173,6 +166,7 @@ mod tests {
         assert_eq!(negotiate(None, false, false).unwrap(), Media::Json);
         assert_eq!(of("text/html,application/xhtml+xml,*/*;q=0.8"), Media::Json);
         assert_eq!(of("application/json;q=0.5, text/csv"), Media::Csv);
+        assert_eq!(of("text/csv; version=1"), Media::Csv);
         assert_eq!(of("application/vnd.pgrst.object+json; nulls=stripped"), Media::Object { strip: true });
         assert_eq!(negotiate(Some("application/openapi+json"), true, false).unwrap(), Media::OpenApi);
         let error = negotiate(Some("image/png, text/unknown"), false, true).unwrap_err();

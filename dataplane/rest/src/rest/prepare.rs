@@ -82,6 +82,9 @@ impl<'a> Request<'a> {
         }
         let function = matches!(ask.target, Target::Function(_));
         match (ask.method.as_str(), &ask.target) {
+            (_, Target::Nowhere) => {
+                return Err(RestError::new(404, "PGRST125", "Invalid path specified in request URL"));
+            }
             ("GET" | "HEAD" | "OPTIONS", _) | ("POST", Target::Table(_) | Target::Function(_)) => {}
             ("PATCH" | "PUT" | "DELETE", Target::Table(_)) => {}
             (method, Target::Function(_)) => {
@@ -114,7 +117,7 @@ impl<'a> Request<'a> {
             Target::Function(name) => self.call(schema, name)?,
             Target::Table(name) if self.ask.reads() => self.table_read(schema, name)?,
             Target::Table(name) => self.table_change(schema, name)?,
-            Target::Root => {
+            Target::Root | Target::Nowhere => {
                 return Err(RestError::new(404, "PGRST125", "Invalid path specified in request URL"));
             }
         };
@@ -127,7 +130,7 @@ impl<'a> Request<'a> {
     fn table_read(&self, schema: &Schema, name: &str) -> Result<Job, RestError> {
         schema.table(name)?;
         let mut node = read_tree(schema, name, &self.query, false)?;
-        node.range = node.range.with_header(self.ask.header("range"))?;
+        node.range = node.range.with_header(self.range_header())?;
         let media = self.media()?;
         self.prefer.check()?;
         let range = node.range;
@@ -136,6 +139,12 @@ impl<'a> Request<'a> {
         let statement = compile::read_statement(Builder::new(schema), &node, &shape);
         let estimate = self.estimate(schema, &node);
         Ok(Job { statement, estimate, range, body, target: name.to_owned(), ..self.base(Kind::Read, media) })
+    }
+
+    /// # Source
+    /// RFC 9110 section 14.2: of other methods than GET it means nothing.
+    fn range_header(&self) -> Option<&str> {
+        self.ask.header("range").filter(|_| self.ask.method == "GET")
     }
 
     fn base(&self, kind: Kind, media: Media) -> Job {
@@ -189,7 +198,14 @@ impl<'a> Request<'a> {
         let with = compile::change(&mut builder, table, &change, returning);
         let shape = Shape { count: false, location, ..self.shape(media, body) };
         let statement = compile::wrap(builder, &with, body.then_some(&node), &shape);
-        Ok(Job { statement, body, target: name.to_owned(), ..self.base(kind, media) })
+        let mut job = Job { statement, body, target: name.to_owned(), ..self.base(kind, media) };
+        // Without a key there is nothing to conflict with.
+        job.prefer.resolution = job.prefer.resolution.filter(|_| !self.conflict_target(table).is_empty());
+        Ok(job)
+    }
+
+    fn conflict_target(&self, table: &Table) -> Vec<String> {
+        self.query.on_conflict.clone().unwrap_or_else(|| table.primary_key.clone())
     }
 
     fn change(&self, table: &Table) -> Result<(Kind, Change), RestError> {
@@ -214,9 +230,12 @@ impl<'a> Request<'a> {
             return Err(RestError::column(&table.name, unknown));
         }
         let json = rows.json.clone();
+        let defaults = self.prefer.missing_default == Some(true);
         match self.ask.method.as_str() {
             "PATCH" if rows.empty || columns.is_empty() => Ok((Kind::Update, Change::Nothing)),
-            "PATCH" => Ok((Kind::Update, Change::Update { json, columns, filters: filters(), logic })),
+            "PATCH" => {
+                Ok((Kind::Update, Change::Update { json, columns, defaults, filters: filters(), logic }))
+            }
             "PUT" => {
                 let key = self.put_key(table, filters(), &logic)?;
                 let conflict = Some((table.primary_key.clone(), Resolution::Merge));
@@ -224,9 +243,7 @@ impl<'a> Request<'a> {
             }
             _ if rows.empty => Ok((Kind::Insert, Change::Nothing)),
             _ => {
-                let target = self.query.on_conflict.clone().unwrap_or_else(|| table.primary_key.clone());
-                let conflict = self.prefer.resolution.map(|how| (target, how));
-                let defaults = self.prefer.missing_default == Some(true);
+                let conflict = self.prefer.resolution.map(|how| (self.conflict_target(table), how));
                 Ok((Kind::Insert, Change::Insert { json, columns, defaults, conflict, key: Vec::new() }))
             }
         }
@@ -278,7 +295,7 @@ impl<'a> Request<'a> {
             Query { select: parse::parse("", false)?.select, ..self.query.clone() }
         };
         let mut node = read_tree(schema, &table, &query, false)?;
-        node.range = node.range.with_header(self.ask.header("range").filter(|_| by_get))?;
+        node.range = node.range.with_header(self.range_header())?;
         let media = self.media()?;
         self.prefer.check()?;
         if self.prefer.max_affected().is_some() && !function.set {
@@ -297,7 +314,7 @@ impl<'a> Request<'a> {
         media: Media,
     ) -> Job {
         let void = function.returns == Returns::Void;
-        let with_body = self.ask.method != "HEAD" && !void && self.prefer.returns != Some(Return::Minimal);
+        let with_body = self.ask.method != "HEAD" && !void;
         let shape = Shape {
             scalar: function.returns == Returns::Scalar,
             single: !function.set,

@@ -55,9 +55,10 @@ pub fn content_range(range: RowRange, rows: i64, total: Option<i64>) -> Result<(
         && range.offset > 0
     {
         let (lower, there) = (range.offset, total);
-        return Err(RestError::range(format!(
-            "An offset of {lower} was requested, but there are only {there} rows."
-        )));
+        let why = format!("An offset of {lower} was requested, but there are only {there} rows.");
+        let mut error = RestError::range(why);
+        error.headers.push(("content-range".to_owned(), format!("*/{there}")));
+        return Err(error);
     }
     let all = total.map_or("*".to_owned(), |total| total.to_string());
     let text = if rows == 0 {
@@ -93,6 +94,7 @@ mod tests {
         assert_eq!(content_range(range(0, Some(2)), 2, Some(5)).unwrap(), (206, "0-1/5".to_owned()));
         assert_eq!(content_range(range(0, None), 5, Some(5)).unwrap(), (200, "0-4/5".to_owned()));
         assert_eq!(content_range(range(0, None), 0, Some(0)).unwrap(), (200, "*/0".to_owned()));
-        assert_eq!(content_range(range(9, None), 0, Some(5)).unwrap_err().status, 416);
+        let error = content_range(range(9, None), 0, Some(5)).unwrap_err();
+        assert_eq!((error.status, error.headers[0].1.as_str()), (416, "*/5"));
     }
 }

@@ -43,6 +43,8 @@ impl Role {
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
+    /// A path of more segments than any table or function has.
+    Nowhere,
     Root,
     Table(String),
     Function(String),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::error::RestError;
 use super::media::Media;
 use super::parse::percent_encode;
-use super::prefer::{Count, Return};
+use super::prefer::{Count, Resolution, Return};
 use super::prepare::{Job, Kind};
 use super::range::content_range;
 use super::request::Answer;
@@ -109,8 +109,8 @@ pub(super) fn answer(job: &Job, found: Outcome) -> Result<Answer, RestError> {
                 add("location", location);
             }
             add("content-range", star(counts.then_some(found.rows)));
-            let merged_only = found.inserted == Some(0);
-            if merged_only { 200 } else { 201 }
+            let merges = job.prefer.resolution == Some(Resolution::Merge);
+            if merges && found.inserted.unwrap_or(0) == 0 { 200 } else { 201 }
         }
         Kind::Put => {
             add("content-range", star(counts.then_some(found.rows)));
@@ -139,7 +139,8 @@ pub(super) fn answer(job: &Job, found: Outcome) -> Result<Answer, RestError> {
         add("preference-applied", applied);
     }
     let has_body = job.body && !matches!(job.kind, Kind::Call { void: true });
-    if has_body || matches!(job.kind, Kind::Read) {
+    // HEAD tells of the body that GET would have.
+    if has_body || matches!(job.kind, Kind::Read | Kind::Call { void: false }) {
         add("content-type", job.media.content_type().into_owned());
     }
     let status = overridden(&found, status, &mut headers)?;
@@ -158,7 +159,7 @@ fn total(job: &Job, found: &Outcome) -> Option<i64> {
 }
 
 fn location(job: &Job, found: &Outcome) -> Option<String> {
-    if job.prefer.returns != Some(Return::HeadersOnly) {
+    if job.prefer.returns != Some(Return::HeadersOnly) || found.rows != 1 {
         return None;
     }
     let pairs: Vec<(String, Option<String>)> = serde_json::from_str(found.location.as_deref()?).ok()?;

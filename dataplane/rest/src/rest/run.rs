@@ -163,7 +163,7 @@ pub(super) fn settings(schema: &Schema, who: &Who, ask: &Ask, job: &Job) -> [Opt
         }
     }
     let path = match &ask.target {
-        super::request::Target::Root => "/".to_owned(),
+        super::request::Target::Root | super::request::Target::Nowhere => "/".to_owned(),
         super::request::Target::Table(name) => format!("/{name}"),
         super::request::Target::Function(name) => format!("/rpc/{name}"),
     };

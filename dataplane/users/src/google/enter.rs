@@ -9,7 +9,7 @@ use super::Traded;
 use crate::admission::settings_read;
 use crate::joining::{Arrival, Holder, Joining, Refusal, decide};
 use crate::oidc::Proof;
-use crate::rows::{USER, User, user};
+use crate::rows::{USER, User, user, user_lock};
 use crate::sessions::{self, NewSession};
 
 const PROVIDER: &str = "google";
@@ -29,7 +29,9 @@ pub(super) async fn enter(
         avatar_url: row.try_get("avatar_url")?,
     };
     let link: Option<Uuid> = row.try_get("link_user")?;
-    if link.is_some() && !is_signed_in(conn, link, row.try_get("link_session")?).await? {
+    if let Some(link) = link
+        && !is_signed_in(conn, link, row.try_get("link_session")?).await?
+    {
         return Ok(Traded::Invalid);
     }
     let user = match joining(conn, &proof, link).await? {
@@ -74,7 +76,8 @@ pub(super) async fn joining(
         .map(|row| row.try_get(0))
         .transpose()?;
     let holder = sqlx::query(
-        "select id, password_hash is not null, email_verified_at is not null and not email_vouched,
+        "select id, password_hash is not null or exists (select from auth.passkeys k where k.user_id = u.id),
+                email_verified_at is not null and not email_vouched,
                 admitted_at is not null,
                 exists (select from auth.identities i where i.user_id = u.id and i.provider = $2)
          from auth.users u where lower(email) = $1",
@@ -86,7 +89,7 @@ pub(super) async fn joining(
     .map(|row| {
         Ok::<_, sqlx::Error>(Holder {
             user: row.try_get(0)?,
-            has_password: row.try_get(1)?,
+            has_secret: row.try_get(1)?,
             is_proved: row.try_get(2)?,
             is_admitted: row.try_get(3)?,
             has_identity: row.try_get(4)?,
@@ -99,15 +102,11 @@ pub(super) async fn joining(
 
 async fn is_signed_in(
     conn: &mut PgConnection,
-    user: Option<Uuid>,
+    user: Uuid,
     session: Option<Uuid>,
 ) -> Result<bool, sqlx::Error> {
-    sqlx::query("select 1 from auth.sessions where id = $1 and user_id = $2 and ended_at is null for share")
-        .bind(session)
-        .bind(user)
-        .fetch_optional(conn)
-        .await
-        .map(|row| row.is_some())
+    let Some(session) = session else { return Ok(false) };
+    Ok(user_lock(conn, user).await? && sessions::stands(conn, user, session).await?)
 }
 
 async fn user_insert(

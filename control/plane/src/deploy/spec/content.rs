@@ -6,7 +6,7 @@ use actors::deploy::Content;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use types::Sha256Hex;
+use types::{Sha256Hex, content_type as content_type_of};
 
 use super::read::{Mistakes, object, only, spelled};
 use crate::content::OBJECT_BYTES_MAX;
@@ -72,7 +72,7 @@ pub(super) fn content(value: Option<&Value>, place: &str, path: &str, bad: &mut 
         }
     }
     let content_type = match spelled(fields, &["contentType", "content_type"]) {
-        None => Some(guess(path)),
+        None => Some(content_type_of(path)),
         Some(named) => named.as_str().filter(|text| is_content_type(text)),
     };
     if content_type.is_none() {
@@ -82,7 +82,7 @@ pub(super) fn content(value: Option<&Value>, place: &str, path: &str, bad: &mut 
 }
 
 /// What may stand in a header: visible ASCII and spaces, with a type and a subtype.
-fn is_content_type(text: &str) -> bool {
+pub(crate) fn is_content_type(text: &str) -> bool {
     text.len() <= CONTENT_TYPE_BYTES_MAX
         && text.bytes().all(|b| (b' '..=b'~').contains(&b))
         && text.split_once('/').is_some_and(|(kind, rest)| {
@@ -90,37 +90,4 @@ fn is_content_type(text: &str) -> bool {
                 && !rest.is_empty()
                 && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         })
-}
-
-/// For references without a type.
-pub(super) fn guess(path: &str) -> &'static str {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
-    match extension.as_str() {
-        "html" | "htm" => "text/html; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "js" | "mjs" => "text/javascript; charset=utf-8",
-        "json" | "map" => "application/json",
-        "webmanifest" => "application/manifest+json",
-        "txt" => "text/plain; charset=utf-8",
-        "md" => "text/markdown; charset=utf-8",
-        "csv" => "text/csv; charset=utf-8",
-        "xml" => "application/xml",
-        "svg" => "image/svg+xml",
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "gif" => "image/gif",
-        "webp" => "image/webp",
-        "avif" => "image/avif",
-        "ico" => "image/x-icon",
-        "pdf" => "application/pdf",
-        "wasm" => "application/wasm",
-        "woff" => "font/woff",
-        "woff2" => "font/woff2",
-        "ttf" => "font/ttf",
-        "mp3" => "audio/mpeg",
-        "mp4" => "video/mp4",
-        "webm" => "video/webm",
-        _ => "application/octet-stream",
-    }
 }

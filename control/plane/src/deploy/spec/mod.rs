@@ -1,6 +1,7 @@
 //! Reads a release spec as clients send it, in all its spellings, and brings it to its normal form. Every mistake
 //! is found, not only the first.
 
+mod assets;
 mod content;
 mod cron;
 mod database;
@@ -14,7 +15,8 @@ use actors::deploy::{Anchor, Base, SiteChange, Spec, deploy_problem};
 use serde_json::{Value, json};
 use types::{Code, Problem, ProjectId, ReleaseId};
 
-pub(super) use cron::interval_minutes;
+pub(crate) use content::is_content_type;
+pub(crate) use cron::interval_minutes;
 pub(super) use names::too_many_names;
 use read::{Mistakes, later, object, only};
 
@@ -41,8 +43,9 @@ pub(super) fn normalise(spec: &Value) -> Result<Spec, Problem> {
     if fields.contains_key("project") && fields.contains_key("project_id") {
         bad.add("project_id", "the project is named twice");
     }
-    const LATER: [&str; 2] = ["assets", "i18n"];
-    const KNOWN: [&str; 10] = [
+    const LATER: [&str; 1] = ["i18n"];
+    const KNOWN: [&str; 11] = [
+        "assets",
         "project",
         "project_id",
         "base",
@@ -64,6 +67,7 @@ pub(super) fn normalise(spec: &Value) -> Result<Spec, Problem> {
         functions: functions::functions(fields.get("functions"), &mut bad),
         site: site::site(fields.get("site"), &mut bad),
         subdomains: names::subdomains(fields.get("subdomains"), &mut bad),
+        assets: assets::assets(fields.get("assets"), &mut bad),
         routes: routes::routes(fields.get("routes"), &mut bad),
         checks: routes::checks(fields.get("checks"), &mut bad),
     };
@@ -95,6 +99,7 @@ fn has_content(spec: &Spec) -> bool {
         || names
         || spec.touches_database()
         || spec.secrets.is_some()
+        || spec.assets.is_some()
         || spec.routes.is_some()
         || !spec.checks.is_empty()
         || matches!(spec.base, Base::ReleaseId(_))

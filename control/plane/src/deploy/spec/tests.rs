@@ -1,7 +1,6 @@
 use actors::deploy::{FunctionChange, Transaction};
 use serde_json::Value;
 
-use super::content::guess;
 use super::read::Fields;
 use super::site::FILES_MAX;
 use super::*;
@@ -130,19 +129,6 @@ fn references_are_read_strictly() {
 }
 
 #[test]
-fn a_missing_type_is_guessed_from_the_name() {
-    for (path, kind) in [
-        ("index.html", "text/html; charset=utf-8"),
-        ("a/APP.JS", "text/javascript; charset=utf-8"),
-        ("x.tar.gz", "application/octet-stream"),
-        ("LICENSE", "application/octet-stream"),
-        ("dir.css/file", "application/octet-stream"),
-    ] {
-        assert_eq!(guess(path), kind, "{path}");
-    }
-}
-
-#[test]
 fn a_spec_that_deploys_nothing_is_refused() {
     for part in [
         json!({}),
@@ -167,7 +153,7 @@ fn a_spec_that_deploys_nothing_is_refused() {
 fn parts_of_later_versions_are_named_when_they_ask_for_something() {
     let site = json!({ "replace": { "a": file('a') } });
     for (part, name) in [
-        (json!({ "assets": { "put": { "a": 1 } } }), "assets"),
+        (json!({ "assets": { "sync": { "prefix": "a/" } } }), "assets.sync"),
         (json!({ "i18n": { "locales": ["de"] } }), "i18n"),
         (
             json!({ "functions": { "replace": { "f": { "source": file('b'), "deps": ["x"] } } } }),
@@ -185,6 +171,32 @@ fn parts_of_later_versions_are_named_when_they_ask_for_something() {
     let harmless = json!({ "site": site, "database": {}, "functions": { "replace": {} }, "routes": null,
         "secrets": {}, "checks": [], "assets": {} });
     assert!(normalise(&with(harmless)).is_ok());
+}
+
+// I02: keys of assets are as canonical as those of uploads.
+#[test]
+fn assets_are_read_with_their_keys_and_every_mistake_is_named() {
+    let put =
+        |key: &str| json!({ "key": key, "sha256": "a".repeat(64), "size_bytes": 3, "visibility": "public" });
+    let spec =
+        normalise(&with(json!({ "assets": { "put": [put("b.js"), put("cafe\u{301}")], "delete": ["x"] } })));
+    let change = spec.unwrap().assets.unwrap();
+    assert_eq!(change.put.iter().map(|put| put.key.as_str()).collect::<Vec<_>>(), ["b.js", "caf\u{e9}"]);
+    assert_eq!(
+        (change.put[0].content_type.as_str(), change.put[0].immutable),
+        ("text/javascript; charset=utf-8", false)
+    );
+    for (assets, place) in [
+        (json!({ "put": [put("../x")] }), "assets.put[0].key"),
+        (json!({ "put": [put("a"), put("a")] }), "assets.put[1].key"),
+        (json!({ "put": [put("a")], "delete": ["a"] }), "assets.delete[0]"),
+        (json!({ "delete": ["_cas/x"] }), "assets.delete[0]"),
+        (json!({ "put": [{ "key": "a" }] }), "assets.put[0].sha256"),
+        (json!({ "puts": [] }), "assets.puts"),
+    ] {
+        let (code, at) = refusal(json!({ "assets": assets }));
+        assert_eq!((code, at.as_deref()), (Code::InvalidSpec, Some(place)));
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(in crate::rest) enum Change {
     Update {
         json: String,
         columns: Vec<String>,
+        /// As of an insert.
+        defaults: bool,
         filters: Vec<Filter>,
         logic: Vec<Logic>,
     },
@@ -65,8 +67,8 @@ pub(in crate::rest) fn change(
         Change::Insert { json, columns, defaults, conflict, key } => {
             insert(builder, table, (json, columns, *defaults), conflict.as_ref(), key)
         }
-        Change::Update { json, columns, filters, logic } => {
-            let payload = payload(builder, table, json, columns, false, true);
+        Change::Update { json, columns, defaults, filters, logic } => {
+            let payload = payload(builder, table, json, columns, *defaults, true);
             let set: Vec<String> =
                 columns.iter().map(|column| format!("{0} = pgrst_body.{0}", ident(column))).collect();
             let conditions = conditions(builder, table, filters, logic);

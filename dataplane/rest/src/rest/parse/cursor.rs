@@ -93,7 +93,23 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn fail(&self, expecting: &str) -> RestError {
-        let found = self.peek().map_or("end of input".to_owned(), |c| format!("\"{c}\""));
+        self.unexpected(self.peek(), expecting)
+    }
+
+    /// Where none of several words is: what differs from the first of them is told.
+    pub(super) fn fail_words(&self, first: &str, expecting: &str) -> RestError {
+        let fits = |(i, c): &(usize, char)| self.chars.get(self.at + i) == Some(c);
+        let same = first.chars().enumerate().take_while(fits).count();
+        self.unexpected(self.chars.get(self.at + same).copied(), expecting)
+    }
+
+    /// A character that could have been the end is told as one, others as texts.
+    fn unexpected(&self, found: Option<char>, expecting: &str) -> RestError {
+        let quote = if expecting.ends_with("end of input") { '\'' } else { '"' };
+        let found = found.map_or("end of input".to_owned(), |c| {
+            let escape = if c == quote || c == '\\' { "\\" } else { "" };
+            format!("{quote}{escape}{c}{quote}")
+        });
         RestError::parse(self.what, self.at + 1, format!("unexpected {found} expecting {expecting}"))
     }
 
@@ -182,7 +198,7 @@ impl<'a> Cursor<'a> {
             out = format!("{out}-{}", self.while_(part).trim());
         }
         if out.is_empty() {
-            return Err(self.fail("any non reserved character different from: .,>()"));
+            return Err(self.fail("\"-\", digit or any non reserved character different from: .,>()"));
         }
         Ok(JsonKey::Name(out))
     }

@@ -110,7 +110,7 @@ pub(super) fn expression(
             cursor.back_to(here);
         }
     }
-    Err(cursor.fail(&expected))
+    Err(cursor.fail_words(if not { "in" } else { "not" }, &expected))
 }
 
 /// `(english)`: the language of a search.
@@ -145,6 +145,7 @@ fn is(cursor: &mut Cursor) -> Parsed<Is> {
 fn list(cursor: &mut Cursor) -> Parsed<Vec<String>> {
     cursor.spaces();
     cursor.expect("(")?;
+    cursor.spaces();
     let mut out = Vec::new();
     loop {
         out.push(element(cursor)?);
@@ -205,6 +206,8 @@ mod tests {
         };
         assert_eq!(items(r#"in.(1,"a,b","c\"d")"#), ["1", "a,b", "c\"d"]);
         assert_eq!(items("in.()"), [""]);
+        assert_eq!(items("in.(  )"), [""]);
+        assert_eq!(items("in.( , b)"), ["", " b"]);
         assert_eq!(items(r#"in.("a"b,c)"#), ["\"a\"b", "c"]);
     }
 
@@ -212,7 +215,7 @@ mod tests {
     fn what_is_no_filter_is_told_where() {
         let error = filter("a", "noop.0").unwrap_err();
         assert_eq!(error.message, "\"failed to parse filter (noop.0)\" (line 1, column 1)");
-        assert_eq!(error.details, "unexpected \"n\" expecting \"not\" or operator (eq, gt, ...)");
+        assert_eq!(error.details, "unexpected \"o\" expecting \"not\" or operator (eq, gt, ...)");
         assert!(filter("a", "eq5").is_err() && filter("a.", "eq.5").is_err() && filter("", "eq.5").is_err());
         assert!(filter("a", "in.(1").is_err() && filter("a", "is.maybe").is_err());
     }

@@ -13,12 +13,17 @@ pub(super) fn order(value: &str) -> Parsed<Vec<OrderTerm>> {
         let (descending, nulls_first) = modifiers(&mut cursor)?;
         cursor.spaces();
         out.push(OrderTerm { relation, field, descending, nulls_first });
-        if !cursor.takes(",") {
-            break;
+        if cursor.takes(",") {
+            continue;
         }
+        let may_go_on = descending.is_some() && nulls_first.is_none();
+        cursor.end(if may_go_on {
+            "delimiter (.), \",\" or end of input"
+        } else {
+            "\",\" or end of input"
+        })?;
+        return Ok(out);
     }
-    cursor.end("\",\" or end of input")?;
-    Ok(out)
 }
 
 fn subject(cursor: &mut Cursor) -> Parsed<(Option<String>, Field)> {
@@ -46,8 +51,13 @@ fn modifiers(cursor: &mut Cursor) -> Parsed<(Option<bool>, Option<bool>)> {
             }
             () if nulls_first.is_none() && cursor.takes("nullsfirst") => nulls_first = Some(true),
             () if nulls_first.is_none() && cursor.takes("nullslast") => nulls_first = Some(false),
-            () if descending.is_some() => return Err(cursor.fail("\"nullsfirst\" or \"nullslast\"")),
-            () => return Err(cursor.fail("\"asc\", \"desc\", \"nullsfirst\" or \"nullslast\"")),
+            () if descending.is_some() => {
+                return Err(cursor.fail_words("nullsfirst", "\"nullsfirst\" or \"nullslast\""));
+            }
+            () => {
+                let words = "\"asc\", \"desc\", \"nullsfirst\" or \"nullslast\"";
+                return Err(cursor.fail_words("asc", words));
+            }
         }
     }
     Ok((descending, nulls_first))
@@ -73,6 +83,15 @@ mod tests {
             error.details,
             "unexpected \"s\" expecting \"asc\", \"desc\", \"nullsfirst\" or \"nullslast\""
         );
+        for (text, details) in [
+            ("id.ac", "unexpected \"c\" expecting \"asc\", \"desc\", \"nullsfirst\" or \"nullslast\""),
+            ("id.descc", "unexpected 'c' expecting delimiter (.), \",\" or end of input"),
+            ("id.nullslasttt", "unexpected 't' expecting \",\" or end of input"),
+            ("id.asc.nlsfst", "unexpected \"l\" expecting \"nullsfirst\" or \"nullslast\""),
+            ("id.asc.", "unexpected end of input expecting \"nullsfirst\" or \"nullslast\""),
+        ] {
+            assert_eq!(order(text).unwrap_err().details, details, "{text}");
+        }
         assert!(order("").is_err() && order("id.asc.desc").is_err() && order("id.descc").is_err());
     }
 }

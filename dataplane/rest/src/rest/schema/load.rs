@@ -121,10 +121,9 @@ pub(in crate::rest) fn read(
     for overloads in schema.functions.values_mut() {
         // In the order in which they are told when a call fits several.
         overloads.sort_by_cached_key(|one| {
-            one.arguments
-                .iter()
-                .map(|argument| (argument.name.clone(), argument.kind.clone()))
-                .collect::<Vec<_>>()
+            let arguments =
+                one.arguments.iter().map(|argument| (argument.name.clone(), argument.kind.clone()));
+            (one.arguments.len(), one.description.clone(), arguments.collect::<Vec<_>>())
         });
     }
     Ok(schema)
@@ -184,13 +183,12 @@ fn function(row: &Value, names: &BTreeMap<i64, String>) -> (Function, Option<sup
         .collect();
     let set = row["proretset"].as_bool().unwrap_or(false);
     let target = names.get(&int(&row["gives_rel"])).cloned();
-    let outs = modes.iter().filter(|mode| matches!(mode.as_str(), Some("o" | "b" | "t"))).count();
+    let names_columns = modes.iter().any(|mode| matches!(mode.as_str(), Some("o" | "b" | "t")));
     let returns = match (row["kind"].as_str(), row["typname"].as_str()) {
         (_, Some("void")) => Returns::Void,
         (Some("c"), _) => Returns::Composite(target.clone()),
-        (Some("p"), Some("record")) => Returns::Composite(None),
-        // A table of one column is a row all the same.
-        _ if outs == 1 && modes.iter().any(|mode| mode.as_str() == Some("t")) => Returns::Composite(None),
+        // One column is a row all the same; a record of columns that nobody has named is a value.
+        _ if names_columns => Returns::Composite(None),
         _ => Returns::Scalar,
     };
     let name = text_of(&row["proname"]);

@@ -1,4 +1,4 @@
-//! What a file is, guessed from its name.
+//! What a file is, guessed from its name: for uploads without a type, and for references without one.
 
 /// The content type by the extension, in any letter case; `application/octet-stream` when it is not known.
 ///
@@ -51,7 +51,10 @@ mod tests {
         assert_eq!(content_type("a/index.HTML"), "text/html; charset=utf-8");
         assert_eq!(content_type("app.min.js"), "text/javascript; charset=utf-8");
         assert_eq!(content_type("data.json"), "application/json");
+        assert_eq!(content_type("old.cjs"), "text/javascript; charset=utf-8");
         assert_eq!(content_type("v1.2/LICENSE"), "application/octet-stream");
+        assert_eq!(content_type("dir.css/file"), "application/octet-stream");
+        assert_eq!(content_type("x.tar.gz"), "application/gzip");
         assert_eq!(content_type("html"), "application/octet-stream");
     }
 }

@@ -1,0 +1,107 @@
+//! From a function's source to its bundle.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use functions::{BundleError, Sources, TOOLCHAIN};
+use serde_json::json;
+use store::functions::{build_exists, build_find, build_put, build_warnings};
+use store::releases::ReleaseFunction;
+use types::{Code, Mutation, Problem, ProjectId};
+
+use crate::Deps;
+use crate::deploy::{Content, Source, deploy_problem};
+use crate::kit::ActorError;
+
+const SINGLE: &str = "index.ts";
+
+/// Bundles what of these functions is not bundled yet. Where functions do not run, nothing is.
+///
+/// # Errors
+/// `Refused` with `FUNCTION_BUILD_FAILED` and the quoted line; `Store`, `Outside`.
+pub async fn build_all<'a>(
+    deps: &Deps,
+    project: ProjectId,
+    functions: impl IntoIterator<Item = &'a ReleaseFunction>,
+) -> Result<(), ActorError> {
+    let Some(host) = deps.functions.as_ref().filter(|host| host.refused().is_none()) else { return Ok(()) };
+    for function in functions {
+        let key = (project, &function.code_hash, TOOLCHAIN);
+        if build_exists(&deps.store, key).await? {
+            continue;
+        }
+        let sources = sources(deps, function).await?;
+        match host.parts.bundler.bundle(&sources).await {
+            Ok(bundle) => {
+                let made = (&*bundle.code, &*bundle.warnings);
+                build_put(&deps.store, key, made, deps.clock.now()).await?;
+                tracing::info!(project.id = %project, function = function.name, "function built");
+            }
+            Err(BundleError::Source(said)) => return Err(failed(function, &said).into()),
+            Err(BundleError::Unavailable(why)) => {
+                tracing::error!(project.id = %project, why, "a function was not built");
+                return Err(ActorError::Unavailable("the bundler"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the author of a function was told when it was built.
+///
+/// # Errors
+/// `Store`.
+pub async fn warnings(
+    deps: &Deps,
+    project: ProjectId,
+    function: &ReleaseFunction,
+) -> Result<Vec<String>, ActorError> {
+    Ok(build_warnings(&deps.store, (project, &function.code_hash, TOOLCHAIN)).await?)
+}
+
+/// The bundle of a function, made now when it was stored by an earlier version of this server. The error is for
+/// the log.
+pub(super) async fn bundle(
+    deps: &Deps,
+    project: ProjectId,
+    function: &ReleaseFunction,
+) -> Result<Bytes, String> {
+    let key = (project, &function.code_hash, TOOLCHAIN);
+    let text = |e: ActorError| e.to_string();
+    build_all(deps, project, [function]).await.map_err(text)?;
+    let found = build_find(&deps.store, key).await.map_err(|e| e.to_string())?;
+    found.map(Bytes::from).ok_or_else(|| "the project is gone".to_owned())
+}
+
+/// # Source
+/// Wire contract 02 section 4.7.
+fn failed(function: &ReleaseFunction, said: &str) -> Problem {
+    let message = format!("{} does not build: {said}", function.name);
+    deploy_problem(Code::FunctionBuildFailed, "stage", message)
+        .mutation(Mutation::NotStarted)
+        .extra("resource", format!("functions.{}", function.name))
+        .extra("logs", json!(said.lines().collect::<Vec<_>>()))
+}
+
+async fn sources(deps: &Deps, function: &ReleaseFunction) -> Result<Sources, ActorError> {
+    let source: Source = serde_json::from_value(function.source.clone())
+        .map_err(|e| store::StoreError::Corrupt(format!("source of {}: {e}", function.name)))?;
+    let (contents, entry) = match source {
+        Source::File(content) => (BTreeMap::from([(SINGLE.to_owned(), content)]), SINGLE.to_owned()),
+        Source::Files { files, entrypoint } => (files, entrypoint),
+    };
+    let mut files = BTreeMap::new();
+    for (path, content) in contents {
+        files.insert(path, read(deps, &content).await?);
+    }
+    Ok(Sources { files, entry })
+}
+
+async fn read(deps: &Deps, content: &Content) -> Result<Bytes, ActorError> {
+    let limit = usize::try_from(content.size).unwrap_or(usize::MAX);
+    let bytes = blobs::read_all(&*deps.blobs, &blobs::cas_key(&content.sha256), limit).await;
+    bytes.map_err(|e| {
+        tracing::warn!(sha256 = %content.sha256, error = &e as &dyn std::error::Error, "source not read");
+        ActorError::Unavailable("the object store")
+    })
+}

@@ -1,0 +1,65 @@
+//! What a function finds in `process.env`.
+
+use std::sync::Arc;
+
+use functions::Redactor;
+use store::projects::Purpose;
+use types::ProjectId;
+
+use super::HostParts;
+use crate::Deps;
+use crate::kit::ActorError;
+
+/// Variables of one project, and what must not be read in its logs.
+pub(super) struct Environment {
+    pub version: String,
+    shared: Vec<(String, String)>,
+    pub redactor: Arc<Redactor>,
+}
+
+impl Environment {
+    /// # Source
+    /// Wire contract 03 sections 3.4 and 4.5: what the platform sets wins over a secret of the same name.
+    pub async fn read(
+        deps: &Deps,
+        parts: &HostParts,
+        project: ProjectId,
+        version: String,
+    ) -> Result<Self, ActorError> {
+        let (store, master) = (&deps.store, &deps.master_key);
+        let secrets = store::function_secrets::function_secrets_open(store, master, project).await?;
+        let newest = async |purpose| {
+            let found = store::projects::project_secrets_fetch(store, master, project, purpose).await?;
+            found.secrets.into_iter().next().ok_or(store::StoreError::NotFound("project secret"))
+        };
+        let keys = (parts.keys)(project, &newest(Purpose::Keys).await?);
+        let (anon, service) = keys.ok_or(ActorError::Unavailable("project keys"))?;
+        let users = String::from_utf8(newest(Purpose::Users).await?.bytes)
+            .map_err(|_| store::StoreError::Corrupt("the secret for users is no text".to_owned()))?;
+        let own = [
+            ("RUN402_API_BASE", parts.api_base.clone()),
+            ("RUN402_PROJECT_ID", project.to_string()),
+            ("RUN402_SERVICE_KEY", service.clone()),
+            ("RUN402_ANON_KEY", anon),
+            ("RUN402_JWT_SECRET", users.clone()),
+            ("NODE_ENV", "production".to_owned()),
+            ("HOME", "/tmp".to_owned()),
+            ("TMPDIR", "/tmp".to_owned()),
+            ("PATH", "/".to_owned()),
+            ("TZ", "UTC".to_owned()),
+        ];
+        let hidden = secrets.iter().map(|(_, value)| value.clone()).chain([service, users]);
+        let redactor = Arc::new(Redactor::new(hidden));
+        let mut shared = secrets;
+        shared.retain(|(key, _)| !own.iter().any(|(name, _)| name == key));
+        shared.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        Ok(Self { version, shared, redactor })
+    }
+
+    pub fn of(&self, function: &str) -> Arc<Vec<(String, String)>> {
+        let mut all = self.shared.clone();
+        all.retain(|(name, _)| name != "RUN402_FUNCTION_NAME");
+        all.push(("RUN402_FUNCTION_NAME".to_owned(), function.to_owned()));
+        Arc::new(all)
+    }
+}

@@ -1,0 +1,190 @@
+//! Functions of projects: built when a release is staged, run when somebody calls them.
+//!
+//! [`FunctionHost`] is what a node needs for it; a server without one stores functions and runs none. What a
+//! function finds in its environment is read when a worker is bound and named by a version, so that the call
+//! after a change of a secret gets a worker of its own.
+
+mod build;
+mod environment;
+mod log_keeper;
+mod runs;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use functions::{Bundler, Call, Egress, Function, LogLine, LogStream, NodeRunner, Reply, RunError, Workers};
+use futures::FutureExt;
+use store::projects::Secret;
+use store::releases::ReleaseFunction;
+use tokio::sync::Semaphore;
+use types::ProjectId;
+
+use crate::Deps;
+use crate::kit::ActorError;
+use environment::Environment;
+
+pub use build::{build_all, warnings};
+pub use log_keeper::keep_logs;
+pub use runs::{RunAnswer, forget, run_now, sweep};
+
+/// Environments that are remembered.
+const ENVIRONMENTS_MAX: usize = 10_000;
+/// Calls of functions by functions in a row.
+pub const DEPTH_MAX: u32 = 5;
+
+/// Makes the anon and the service key of a project.
+pub type MakeKeys = fn(ProjectId, &Secret) -> Option<(String, String)>;
+
+/// What is given to [`FunctionHost::new`].
+pub struct HostParts {
+    pub workers: Workers,
+    pub bundler: Bundler,
+    pub egress: Arc<Egress>,
+    pub logs: tokio::sync::mpsc::Sender<LogLine>,
+    /// `scheme://host[:port]` of the API, for functions.
+    pub api_base: String,
+    pub keys: MakeKeys,
+}
+
+/// Everything that building and running takes.
+pub struct FunctionHost {
+    parts: HostParts,
+    refused: OnceLock<String>,
+    environments: Mutex<HashMap<ProjectId, Arc<Environment>>>,
+    /// Places of scheduled runs.
+    runs: Arc<Semaphore>,
+}
+
+impl FunctionHost {
+    pub fn new(parts: HostParts) -> Self {
+        let runs = Arc::new(Semaphore::new(runs::RUNS_MAX));
+        Self { parts, refused: OnceLock::new(), environments: Mutex::default(), runs }
+    }
+
+    /// Asks the machine for a sandbox, once. Without one nothing of a tenant is started here.
+    ///
+    /// # Errors
+    /// What the machine refused.
+    pub async fn probe(&self) -> Result<(), String> {
+        let Err(e) = self.parts.workers.probe().await else { return Ok(()) };
+        let why = e.to_string();
+        let _ = self.refused.set(why.clone());
+        Err(why)
+    }
+
+    /// Why this machine runs no functions; none when it does.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.get().map(String::as_str)
+    }
+
+    pub fn workers(&self) -> &Workers {
+        &self.parts.workers
+    }
+
+    pub fn egress(&self) -> &Egress {
+        &self.parts.egress
+    }
+
+    /// `{api}/functions/v1/{name}`
+    pub fn url(&self, name: &str) -> String {
+        format!("{}/functions/v1/{name}", self.parts.api_base)
+    }
+
+    /// Calls a function of a release, and tells its log when that fails.
+    ///
+    /// # Errors
+    /// `RunError`.
+    pub async fn call(
+        &self,
+        deps: &Arc<Deps>,
+        project: ProjectId,
+        function: &ReleaseFunction,
+        call: Call,
+    ) -> Result<Reply, RunError> {
+        if self.refused().is_some() {
+            return Err(RunError::Unavailable);
+        }
+        let environment = self.environment(deps, project).await.map_err(|e| {
+            tracing::error!(project.id = %project, error = &e as &dyn std::error::Error, "no environment");
+            RunError::Unavailable
+        })?;
+        let request_id = call.request_id.clone();
+        let runnable = runnable(deps, project, function, &environment);
+        let outcome = self.parts.workers.call(&runnable, call).await;
+        if let Err(error) = outcome
+            && error != RunError::Threw
+        {
+            let seconds = function.timeout_seconds;
+            let message = match error {
+                RunError::Timeout => format!("no answer within {seconds} s"),
+                other => other.to_string(),
+            };
+            let _ = self.parts.logs.try_send(LogLine {
+                project: project.to_string(),
+                function: function.name.clone(),
+                request_id: Some(request_id),
+                stream: LogStream::Platform,
+                message,
+            });
+        }
+        outcome
+    }
+
+    /// What the project's functions find, as it is now.
+    async fn environment(&self, deps: &Deps, project: ProjectId) -> Result<Arc<Environment>, ActorError> {
+        let version = store::functions::environment_version(&deps.store, project).await?;
+        let known = lock(&self.environments).get(&project).cloned();
+        if let Some(known) = known.filter(|known| known.version == version) {
+            return Ok(known);
+        }
+        let fresh = Arc::new(Environment::read(deps, &self.parts, project, version).await?);
+        let mut all = lock(&self.environments);
+        if all.len() >= ENVIRONMENTS_MAX {
+            all.clear();
+        }
+        all.insert(project, fresh.clone());
+        Ok(fresh)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The function as a worker is bound to it.
+fn runnable(
+    deps: &Arc<Deps>,
+    project: ProjectId,
+    function: &ReleaseFunction,
+    environment: &Arc<Environment>,
+) -> Function {
+    let version = format!(
+        "{project} {} {} {} {} {}",
+        function.name, function.code_hash, function.timeout_seconds, function.memory_mb, environment.version
+    );
+    let (deps, owned) = (deps.clone(), function.clone());
+    Function {
+        version,
+        project: project.to_string(),
+        name: function.name.clone(),
+        memory_mb: function.memory_mb.unsigned_abs(),
+        timeout: Duration::from_secs(function.timeout_seconds.unsigned_abs().into()),
+        env: environment.of(&function.name),
+        redactor: environment.redactor.clone(),
+        load: Arc::new(move || {
+            let (deps, owned) = (deps.clone(), owned.clone());
+            async move { build::bundle(&deps, project, &owned).await }.boxed()
+        }),
+    }
+}
+
+/// Forgets logs that are older than a week.
+///
+/// # Errors
+/// `Store`.
+pub async fn logs_sweep(deps: &Deps, rows_max: i64) -> Result<(), ActorError> {
+    const KEPT: chrono::TimeDelta = chrono::TimeDelta::days(7);
+    store::functions::logs_drop_before(&deps.store, deps.clock.now() - KEPT, rows_max).await?;
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! Runs by schedule: planned, claimed, carried out.
+//!
+//! A tick reads what is due, writes each due time as a run, and takes runs. A due time becomes a row before
+//! anything starts, so what a dying node leaves behind is found, and another attempt is the same run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use functions::{Call, Cron};
+use serde_json::json;
+use store::accounts::standing_find;
+use store::functions::{
+    Advance, ClaimedRun, DueFunction, RunEnd, functions_advance, functions_due, live_function_find, run_end,
+    run_start, runs_claim, runs_drop_before, runs_overlapped, runs_reclaim,
+};
+use types::{AccountId, Lifecycle, ProjectId, rfc3339};
+
+use super::FunctionHost;
+use crate::Deps;
+use crate::kit::ActorError;
+
+/// Functions that are planned in one transaction.
+const PLANNED_MAX: i64 = 500;
+/// Such transactions of one tick.
+const ROUNDS_MAX: usize = 40;
+/// Runs of this node at once.
+pub(super) const RUNS_MAX: usize = 64;
+/// A time that was seen no later than this was not missed.
+const ON_TIME: TimeDelta = TimeDelta::seconds(60);
+/// Times of one function that are written at most, whatever was missed.
+const MISSED_MAX: usize = 1_000;
+const MISSED: &str = "missed: the server was not running";
+const PAUSED: &str = "paused: the lease has ended";
+const ERROR_BYTES_MAX: usize = 500;
+/// History that is kept.
+const KEPT: TimeDelta = TimeDelta::days(30);
+
+/// One tick.
+///
+/// # Errors
+/// `Store`; the next tick goes on.
+pub async fn sweep(deps: &Arc<Deps>) -> Result<(), ActorError> {
+    let Some(host) = deps.functions.clone().filter(|host| host.refused().is_none()) else { return Ok(()) };
+    runs_reclaim(&deps.store, deps.clock.now()).await?;
+    for _ in 0..ROUNDS_MAX {
+        if plan(deps).await? == 0 {
+            break;
+        }
+    }
+    runs_overlapped(&deps.store, deps.clock.now()).await?;
+    loop {
+        let places = host.runs.available_permits();
+        if places == 0 {
+            return Ok(());
+        }
+        let limit = i64::try_from(places).unwrap_or(i64::MAX);
+        let taken = runs_claim(&deps.store, deps.node, deps.clock.now(), limit).await?;
+        if taken.is_empty() {
+            return Ok(());
+        }
+        for run in taken {
+            let (deps, host) = (deps.clone(), host.clone());
+            let place = host.runs.clone().try_acquire_owned();
+            tokio::spawn(async move {
+                let _place = place;
+                carry_out(&deps, &host, &run).await;
+            });
+        }
+    }
+}
+
+/// Forgets old runs.
+///
+/// # Errors
+/// `Store`.
+pub async fn forget(deps: &Deps, rows_max: i64) -> Result<(), ActorError> {
+    runs_drop_before(&deps.store, deps.clock.now() - KEPT, rows_max).await?;
+    Ok(())
+}
+
+/// Writes what is due as runs. Says how many functions it looked at.
+async fn plan(deps: &Deps) -> Result<usize, ActorError> {
+    let now = deps.clock.now();
+    let due = functions_due(&deps.store, now, PLANNED_MAX).await?;
+    let mut paused: HashMap<AccountId, bool> = HashMap::new();
+    let mut advances = Vec::with_capacity(due.len());
+    for function in &due {
+        let paused = match paused.get(&function.account) {
+            Some(paused) => *paused,
+            None => {
+                let standing = standing_find(&deps.store, function.account).await?;
+                let state = billing::lapse::lifecycle_of(&standing, now);
+                let is = state.is_none_or(|state| matches!(state, Lifecycle::Dormant | Lifecycle::Purged));
+                paused.insert(function.account, is);
+                is
+            }
+        };
+        advances.push(advance(function, paused, now));
+    }
+    if !advances.is_empty() {
+        functions_advance(&deps.store, &advances, now).await?;
+    }
+    Ok(due.len())
+}
+
+/// What becomes of a due function: pure.
+fn advance(function: &DueFunction, paused: bool, now: DateTime<Utc>) -> Advance {
+    let cron = Cron::parse(&function.schedule);
+    let from = function.next_due_at;
+    let moved = |to, runs| Advance { id: function.id, from, to, runs };
+    let Some(cron) = cron else { return moved(None, Vec::new()) };
+    let next = cron.next_after(now.max(from));
+    if !function.is_planned {
+        // Times before the change were the old schedule's.
+        return moved(cron.next_after(from).filter(|at| *at > now).or(next), Vec::new());
+    }
+    let mut times = vec![from];
+    while let Some(time) = times.last().and_then(|last| cron.next_after(*last)).filter(|time| *time <= now) {
+        if times.len() >= MISSED_MAX {
+            // The oldest ones are beyond what a history is for.
+            times.remove(0);
+        }
+        times.push(time);
+    }
+    let newest = times.last().copied();
+    let why = |time: DateTime<Utc>| match function.missed.as_str() {
+        _ if paused => Some(PAUSED),
+        "run_all" => None,
+        "run_once" if Some(time) == newest => None,
+        _ if now - time <= ON_TIME => None,
+        _ => Some(MISSED),
+    };
+    moved(next, times.into_iter().map(|time| (time, why(time))).collect())
+}
+
+/// Runs a function now, for somebody who waits. None: there is no such function.
+///
+/// # Errors
+/// `Store`.
+pub async fn run_now(
+    deps: &Arc<Deps>,
+    (project, name): (ProjectId, &str),
+) -> Result<Option<RunAnswer>, ActorError> {
+    let Some(host) = deps.functions.clone() else { return Err(ActorError::Unavailable("functions")) };
+    let started = run_start(&deps.store, (project, name), deps.node, deps.clock.now()).await?;
+    let Some(run) = started else { return Ok(None) };
+    let (end, answer) = attempt(deps, &host, &run).await;
+    run_end(&deps.store, &run, &end, deps.clock.now()).await?;
+    let failed = || RunAnswer {
+        request_id: String::new(),
+        status: UNANSWERED,
+        body: Bytes::from(end.error.clone().unwrap_or_default()),
+    };
+    Ok(Some(answer.unwrap_or_else(failed)))
+}
+
+/// The status of a run that the function did not answer.
+const UNANSWERED: u16 = 500;
+
+/// Calls the function and writes how it ended.
+async fn carry_out(deps: &Arc<Deps>, host: &FunctionHost, run: &ClaimedRun) {
+    let (end, _) = attempt(deps, host, run).await;
+    match run_end(&deps.store, run, &end, deps.clock.now()).await {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!(run.id = %run.id, "a run ended after it was given up"),
+        Err(e) => {
+            tracing::warn!(run.id = %run.id, error = &e as &dyn std::error::Error, "a run's end is not written")
+        }
+    }
+}
+
+/// What a run was answered.
+#[derive(Debug, Clone)]
+pub struct RunAnswer {
+    pub request_id: String,
+    pub status: u16,
+    pub body: Bytes,
+}
+
+async fn attempt(deps: &Arc<Deps>, host: &FunctionHost, run: &ClaimedRun) -> (RunEnd, Option<RunAnswer>) {
+    let failed = |error: String| (RunEnd { succeeded: false, status: None, error: Some(error) }, None);
+    let function = match live_function_find(&deps.store, run.project, &run.name).await {
+        Ok(Some(live)) => live.function,
+        Ok(None) => return failed("the function is gone".to_owned()),
+        Err(e) => return failed(format!("the function was not read: {e}")),
+    };
+    deps.meter.count(run.account, run.project);
+    let request_id = format!("req_{}", hex::encode(&deps.entropy.secret()[..12]));
+    let body = json!({ "trigger": "cron", "scheduled_at": rfc3339(run.due_at) });
+    let headers = [
+        ("content-type", "application/json".to_owned()),
+        ("x-run402-trigger", "cron".to_owned()),
+        ("x-run402-run-id", format!("fnrun_{}", run.id.simple())),
+        ("x-run402-request-id", request_id.clone()),
+        ("x-run402-project-id", run.project.to_string()),
+        ("x-run402-function-name", run.name.clone()),
+    ];
+    let call = Call {
+        request_id: request_id.clone(),
+        method: "POST".to_owned(),
+        url: host.url(&run.name),
+        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+        body: Bytes::from(body.to_string()),
+        routed: None,
+        depth: 0,
+    };
+    match host.call(deps, run.project, &function, call).await {
+        Ok(reply) => {
+            let succeeded = (200..300).contains(&reply.status);
+            let error = (!succeeded).then(|| short(&reply.body, reply.status));
+            let end = RunEnd { succeeded, status: Some(i32::from(reply.status)), error };
+            (end, Some(RunAnswer { request_id, status: reply.status, body: reply.body }))
+        }
+        Err(error) => failed(error.to_string()),
+    }
+}
+
+/// The beginning of an answer that is no success.
+fn short(body: &[u8], status: u16) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(ERROR_BYTES_MAX)]).into_owned();
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    if text.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn due(schedule: &str, missed: &str, next: &str) -> DueFunction {
+        DueFunction {
+            id: uuid::Uuid::nil(),
+            account: AccountId(uuid::Uuid::nil()),
+            schedule: schedule.to_owned(),
+            missed: missed.to_owned(),
+            next_due_at: at(next),
+            is_planned: true,
+        }
+    }
+
+    // F02. Goal: an hour of downtime ends as the function's rule says, and every time is written down.
+    #[test]
+    fn times_that_passed_unseen_follow_the_rule_and_are_all_written() {
+        let now = at("2026-11-26T11:00:02Z");
+        for (missed, ran) in [("skip", 1), ("run_once", 1), ("run_all", 5)] {
+            let moved = advance(&due("*/15 * * * *", missed, "2026-11-26T10:00:00Z"), false, now);
+            assert_eq!((moved.runs.len(), moved.to), (5, Some(at("2026-11-26T11:15:00Z"))), "{missed}");
+            assert_eq!(moved.runs.iter().filter(|(_, why)| why.is_none()).count(), ran, "{missed}");
+            assert_eq!(moved.runs.last().unwrap(), &(at("2026-11-26T11:00:00Z"), None), "{missed}");
+        }
+        let late = at("2026-11-26T11:05:00Z");
+        for (missed, ran) in [("skip", 0), ("run_once", 1), ("run_all", 5)] {
+            let moved = advance(&due("*/15 * * * *", missed, "2026-11-26T10:00:00Z"), false, late);
+            assert_eq!(moved.runs.iter().filter(|(_, why)| why.is_none()).count(), ran, "{missed}");
+        }
+        let paused = advance(&due("*/15 * * * *", "run_all", "2026-11-26T10:00:00Z"), true, late);
+        assert!(paused.runs.iter().all(|(_, why)| *why == Some(PAUSED)));
+        let years = advance(&due("* * * * *", "run_all", "2020-01-01T00:00:00Z"), false, late);
+        assert_eq!(years.runs.len(), MISSED_MAX);
+    }
+
+    // F05. Goal: a change of the schedule starts afresh, and a schedule that never comes leaves nothing due.
+    #[test]
+    fn a_changed_schedule_starts_after_its_change() {
+        let now = at("2026-11-26T11:00:02Z");
+        let changed =
+            DueFunction { is_planned: false, ..due("0 12 * * *", "run_all", "2026-11-26T11:00:01Z") };
+        let moved = advance(&changed, false, now);
+        assert_eq!((moved.to, moved.runs.len()), (Some(at("2026-11-26T12:00:00Z")), 0));
+        let never = advance(&due("0 0 31 2 *", "skip", "2026-11-26T11:00:00Z"), false, now);
+        assert_eq!(never.to, None);
+        assert_eq!(advance(&due("nonsense", "skip", "2026-11-26T11:00:00Z"), false, now).to, None);
+    }
+}

@@ -1,0 +1,407 @@
+//! Uploads: where they stand, their end, and the taking over of what was put.
+//!
+//! Order of an upload's end: join the parts, if it came in some; hash the staged bytes as a stream; copy them to
+//! their final place; see them there while the object's row is locked; commit the row. A crash before the commit
+//! leaves bytes that nobody refers to, which the sweep finds: what may be garbage is remembered before it is put.
+
+use std::collections::BTreeMap;
+
+use blobs::{BlobError, Checked, Layout, Part};
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use store::content::{self, Multipart, Room, Taken, Upload, UploadState};
+use types::{Code, Mutation, Problem, ProjectId, Sha256Hex, UploadId, kill_point};
+
+use crate::Plane;
+use crate::caller::Caller;
+use crate::content::{not_found, room, storage_problem, url_expiry};
+use crate::keys::store_problem;
+
+/// How often the final place is filled again after a sweep emptied it in between.
+const PROMOTE_ATTEMPTS_MAX: usize = 3;
+
+/// An upload as its owner sees it.
+#[derive(Debug, Clone)]
+pub struct UploadStatus {
+    pub upload: Upload,
+    pub url_expires_at: DateTime<Utc>,
+    /// `active` only while the URLs take bytes.
+    pub status: &'static str,
+    /// Parts that have arrived; only of an active upload in parts.
+    pub parts: Vec<Part>,
+}
+
+/// A part as the client saw it arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentPart {
+    pub number: i32,
+    /// With or without quotes, or empty: not every client can read it.
+    pub etag: String,
+}
+
+impl Plane {
+    /// Where an upload stands.
+    ///
+    /// # Errors
+    /// `UPLOAD_NOT_FOUND`, also for another project's.
+    pub async fn upload_get(&self, caller: &Caller, id: UploadId) -> Result<UploadStatus, Problem> {
+        let upload = self.upload_of(caller, id).await?;
+        let url_expires_at = url_expiry(upload.created_at);
+        let status = match upload.state {
+            UploadState::Completed => "completed",
+            UploadState::Aborted => "aborted",
+            UploadState::Open if url_expires_at <= self.now() => "expired",
+            UploadState::Open => "active",
+        };
+        let parts = match &upload.multipart {
+            Some(multipart) if status == "active" => {
+                let listed = self.deps().blobs.parts_list(&upload.staging_key, &multipart.id).await;
+                listed.map_err(storage_problem)?
+            }
+            _ => Vec::new(),
+        };
+        Ok(UploadStatus { upload, url_expires_at, status, parts })
+    }
+
+    /// Verifies an upload's bytes and gives them to the project. Repeating it gives the same answer.
+    ///
+    /// # Errors
+    /// `UPLOAD_NOT_FOUND`, `UPLOAD_EXPIRED`, `UPLOAD_INCOMPLETE`, `SIZE_MISMATCH`, `SHA256_MISMATCH`,
+    /// `STORAGE_LIMIT_EXCEEDED`, `STORAGE_UNAVAILABLE`: nothing was kept, and the right
+    /// bytes may be put again.
+    pub async fn upload_complete(
+        &self,
+        caller: &Caller,
+        id: UploadId,
+        sent: &[SentPart],
+    ) -> Result<Upload, Problem> {
+        let key = self.project_key(caller).await?;
+        let upload = match self.upload_find(key.project, id).await? {
+            Some(upload) if upload.state == UploadState::Open => {
+                self.announced_call(key.project).await?;
+                upload
+            }
+            other => {
+                self.data_call(key.project).await?;
+                return match other.ok_or_else(|| not_found(id))? {
+                    upload if upload.state == UploadState::Completed => Ok(upload),
+                    _ => Err(not_found(id)),
+                };
+            }
+        };
+        let lease = self.content_gate(upload.project).await?;
+        let sha256 = self.upload_take(&upload, sent, room(&lease)).await?;
+        Ok(Upload { state: UploadState::Completed, sha256: Some(sha256), ..upload })
+    }
+
+    /// Gives an upload up and discards what was staged. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// `UPLOAD_NOT_FOUND`.
+    pub async fn upload_abort(&self, caller: &Caller, id: UploadId) -> Result<(), Problem> {
+        let upload = self.upload_of(caller, id).await?;
+        let mut tx = self.deps().store.begin().await.map_err(store_problem)?;
+        let aborted = content::upload_abort(&mut tx, id).await.map_err(store_problem)?;
+        tx.commit().await.map_err(store_problem)?;
+        if aborted || upload.state == UploadState::Aborted {
+            actors::deploy::staged_discard(&*self.deps().blobs, &upload).await;
+        }
+        Ok(())
+    }
+
+    async fn upload_of(&self, caller: &Caller, id: UploadId) -> Result<Upload, Problem> {
+        let key = self.project_key(caller).await?;
+        self.data_call(key.project).await?;
+        self.upload_find(key.project, id).await?.ok_or_else(|| not_found(id))
+    }
+
+    async fn upload_find(&self, project: ProjectId, id: UploadId) -> Result<Option<Upload>, Problem> {
+        let found = content::upload_find(&self.deps().store, id).await.map_err(store_problem)?;
+        Ok(found.filter(|upload| upload.project == project))
+    }
+
+    /// Joins, verifies, promotes, commits: see the module's order. Answers the digest of what was taken.
+    pub(crate) async fn upload_take(
+        &self,
+        upload: &Upload,
+        sent: &[SentPart],
+        room: Room,
+    ) -> Result<Sha256Hex, Problem> {
+        match (upload.state, &upload.sha256) {
+            (UploadState::Completed, Some(sha256)) => return Ok(sha256.clone()),
+            (UploadState::Open, _) => {}
+            (UploadState::Aborted | UploadState::Completed, _) => return Err(not_found(upload.id)),
+        }
+        if upload.expires_at <= self.now() {
+            return Err(Problem::new(Code::UploadExpired, "the upload's time is over"));
+        }
+        self.upload_join(upload, sent).await?;
+        let blobs = &*self.deps().blobs;
+        let content = match blobs::verify(blobs, &upload.staging_key).await {
+            Ok(content) => content,
+            Err(e) => return self.upload_lost(upload, e).await,
+        };
+        if let Err(problem) = compare(upload, &content) {
+            if upload.multipart.is_some() {
+                self.upload_spoilt(upload).await?;
+            }
+            return Err(problem);
+        }
+        kill_point!("deploy.content.checked");
+        if upload.blob.is_some() {
+            self.content_announce(&content).await?;
+        }
+        self.upload_place(upload, &content, room).await
+    }
+
+    /// Puts verified bytes in their place and gives them to the project.
+    async fn upload_place(
+        &self,
+        upload: &Upload,
+        content: &Checked,
+        room: Room,
+    ) -> Result<Sha256Hex, Problem> {
+        let blobs = &*self.deps().blobs;
+        for _ in 0..PROMOTE_ATTEMPTS_MAX {
+            if let Err(e) = blobs::promote(blobs, &upload.staging_key, content).await {
+                return self.upload_lost(upload, e).await;
+            }
+            kill_point!("deploy.content.promoted");
+            if self.content_commit(upload, content, room).await? {
+                blobs::discard(blobs, &upload.staging_key).await;
+                kill_point!("deploy.content.discarded");
+                return Ok(content.sha256.clone());
+            }
+        }
+        Err(Problem::new(Code::StorageUnavailable, "the object does not stay in its place"))
+    }
+
+    /// Makes the parts one object under the staging key. What was joined before stays so.
+    async fn upload_join(&self, upload: &Upload, sent: &[SentPart]) -> Result<(), Problem> {
+        let Some(multipart) = &upload.multipart else { return Ok(()) };
+        let blobs = &*self.deps().blobs;
+        // One at a time: not every store can join the same parts twice at once.
+        let mut tx = self.deps().store.begin().await.map_err(store_problem)?;
+        let open = content::upload_lock(&mut tx, upload.id).await.map_err(store_problem)?;
+        if !open || blobs.head(&upload.staging_key).await.map_err(storage_problem)?.is_some() {
+            return Ok(());
+        }
+        let joined = self.parts_join(upload, multipart, sent).await;
+        kill_point!("blob.joined");
+        match joined {
+            Ok(()) => Ok(()),
+            // A repeat of this request was faster.
+            Err(_) if blobs.head(&upload.staging_key).await.map_err(storage_problem)?.is_some() => Ok(()),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    async fn parts_join(
+        &self,
+        upload: &Upload,
+        multipart: &Multipart,
+        sent: &[SentPart],
+    ) -> Result<(), Problem> {
+        let (blobs, key) = (&*self.deps().blobs, &upload.staging_key);
+        let layout = Layout { size_bytes: upload.size_bytes, part_size_bytes: multipart.part_size_bytes };
+        let arrived = match blobs.parts_list(key, &multipart.id).await {
+            Ok(arrived) => arrived,
+            Err(BlobError::NotFound) => return Err(not_found(upload.id)),
+            Err(e) => return Err(storage_problem(e)),
+        };
+        let parts = complete_parts(layout, &arrived, sent)?;
+        match blobs.parts_join(key, &multipart.id, &parts).await {
+            Ok(()) => Ok(()),
+            Err(BlobError::NotFound) => Err(not_found(upload.id)),
+            Err(e) => Err(storage_problem(e)),
+        }
+    }
+
+    /// Parts that were joined cannot be put again: an upload that joined to something wrong has ended.
+    async fn upload_spoilt(&self, upload: &Upload) -> Result<(), Problem> {
+        let mut tx = self.deps().store.begin().await.map_err(store_problem)?;
+        content::upload_abort(&mut tx, upload.id).await.map_err(store_problem)?;
+        tx.commit().await.map_err(store_problem)?;
+        blobs::discard(&*self.deps().blobs, &upload.staging_key).await;
+        Ok(())
+    }
+
+    /// Remembers bytes that are about to be put in their place before their row is there.
+    async fn content_announce(&self, content: &Checked) -> Result<(), Problem> {
+        let mut tx = self.deps().store.begin().await.map_err(store_problem)?;
+        let due_at = content::due_at(self.now());
+        content::content_due_put(&mut tx, std::slice::from_ref(&content.sha256), due_at)
+            .await
+            .map_err(store_problem)?;
+        tx.commit().await.map_err(store_problem)
+    }
+
+    /// False when the bytes are not in their final place any more: a sweep was faster.
+    async fn content_commit(&self, upload: &Upload, content: &Checked, room: Room) -> Result<bool, Problem> {
+        let (deps, now) = (self.deps(), self.now());
+        let mut tx = deps.store.begin().await.map_err(store_problem)?;
+        content::content_lock(&mut tx, &content.sha256, content.size_bytes, now)
+            .await
+            .map_err(store_problem)?;
+        if !blobs::fits(&*deps.blobs, content).await.map_err(storage_problem)? {
+            return Ok(false);
+        }
+        let taken = match upload.blob {
+            Some(_) => content::blob_take(&mut tx, upload, &content.sha256, room, now).await,
+            None => content::content_take(&mut tx, upload, &content.sha256, room, now).await,
+        };
+        match taken.map_err(store_problem)? {
+            Taken::New | Taken::Before => {}
+            Taken::Gone => return Err(not_found(upload.id)),
+            Taken::NoRoom { used_bytes } => {
+                drop(tx);
+                return Err(self.no_room(upload.project, room, used_bytes).await);
+            }
+            Taken::AddressTaken => return Err(address_taken()),
+        }
+        kill_point!("deploy.content.taken");
+        tx.commit().await.map_err(store_problem)?;
+        kill_point!("deploy.content.committed");
+        Ok(true)
+    }
+
+    /// What is staged cannot be read, or not to its end: it never came, or a repeat of this request or an
+    /// abort took it away in the meantime.
+    async fn upload_lost(&self, upload: &Upload, error: BlobError) -> Result<Sha256Hex, Problem> {
+        let now = content::upload_find(&self.deps().store, upload.id).await.map_err(store_problem)?;
+        match now.map(|now| (now.state, now.sha256)) {
+            Some((UploadState::Completed, Some(sha256))) => Ok(sha256),
+            Some((UploadState::Open, _)) if !matches!(error, BlobError::NotFound) => {
+                Err(storage_problem(error))
+            }
+            Some((UploadState::Open, announced)) => {
+                Err(Problem::new(Code::UploadIncomplete, "no bytes were uploaded yet")
+                    .detail("sha256", announced.map(|sha256| sha256.to_string()))
+                    .mutation(Mutation::NotStarted))
+            }
+            Some((UploadState::Aborted | UploadState::Completed, _)) | None => Err(not_found(upload.id)),
+        }
+    }
+
+    /// The account's storage is used up.
+    pub(crate) async fn no_room(&self, project: ProjectId, room: Room, used_bytes: u64) -> Problem {
+        let calls = match self.project_live(project).await {
+            Ok(found) => store::projects::usage_fetch(&self.deps().store, found.id).await.ok(),
+            Err(_) => None,
+        };
+        Problem::new(Code::StorageLimitExceeded, "it would not fit into the account's storage")
+            .extra(
+                "usage",
+                json!({
+                    "api_calls": calls.map(|usage| usage.api_calls),
+                    "storage_bytes": used_bytes,
+                    "storage_limit": room.bytes_max,
+                }),
+            )
+            .detail("scope", "organization")
+    }
+}
+
+/// The parts that arrived, if they are all there, each of its size, and what the client says that it sent.
+fn complete_parts(layout: Layout, arrived: &[Part], sent: &[SentPart]) -> Result<Vec<Part>, Problem> {
+    let incomplete = |number: i32, why: &str| {
+        Problem::new(Code::UploadIncomplete, format!("part {number} {why}"))
+            .detail("part_number", number)
+            .mutation(Mutation::NotStarted)
+    };
+    let mut told: BTreeMap<i32, &str> = BTreeMap::new();
+    for SentPart { number, etag } in sent {
+        if layout.size_of(*number).is_none() {
+            return Err(Problem::new(Code::BadRequest, format!("there is no part {number}")));
+        }
+        let etag = etag.trim_matches('"');
+        if *told.entry(*number).or_insert(etag) != etag {
+            return Err(Problem::new(Code::BadRequest, format!("part {number} is named twice")));
+        }
+    }
+    let arrived: BTreeMap<i32, &Part> = arrived.iter().map(|part| (part.number, part)).collect();
+    let mut parts = Vec::with_capacity(arrived.len());
+    for span in layout.spans() {
+        let number = span.number;
+        let part = arrived.get(&number).ok_or_else(|| incomplete(number, "was not uploaded yet"))?;
+        let mut part = Part::clone(part);
+        if Some(part.size_bytes) != layout.size_of(number) {
+            return Err(incomplete(number, "has another size than announced: put it again"));
+        }
+        // An empty text is what a client sends that could not read the header.
+        let told = told.get(&number).filter(|told| !told.is_empty());
+        match (&part.etag, told) {
+            (Some(etag), Some(told)) if etag.trim_matches('"') != *told => {
+                return Err(incomplete(number, "is another one than you sent: put it again"));
+            }
+            (Some(_), _) => {}
+            (None, told) => part.etag = told.map(|told| format!("\"{told}\"")),
+        }
+        parts.push(part);
+    }
+    Ok(parts)
+}
+
+fn compare(upload: &Upload, found: &Checked) -> Result<(), Problem> {
+    if found.size_bytes != upload.size_bytes {
+        return Err(Problem::new(Code::SizeMismatch, "the bytes have another size than announced")
+            .detail("expected_bytes", upload.size_bytes)
+            .detail("observed_bytes", found.size_bytes));
+    }
+    if let Some(announced) = upload.sha256.as_ref().filter(|announced| **announced != found.sha256) {
+        return Err(Problem::new(Code::Sha256Mismatch, "the bytes have another SHA-256 than announced")
+            .detail("expected_sha256", announced.as_str())
+            .detail("observed_sha256", found.sha256.as_str()));
+    }
+    Ok(())
+}
+
+/// Two contents of one key whose digests start alike.
+pub(crate) fn address_taken() -> Problem {
+    let message = "another content of this key has the immutable address that these bytes would get";
+    Problem::new(Code::BlobAddressTaken, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: i32, size_bytes: u64) -> Part {
+        Part { number, size_bytes, etag: Some(format!("\"tag{number}\"")) }
+    }
+
+    fn sent(number: i32, etag: &str) -> SentPart {
+        SentPart { number, etag: etag.to_owned() }
+    }
+
+    // I01: parts in any order, none missing, none of another size, none that is not there.
+    #[test]
+    fn parts_are_judged_by_what_arrived() {
+        let layout = Layout { size_bytes: 25, part_size_bytes: 10 };
+        let arrived = [part(3, 5), part(1, 10), part(2, 10)];
+        for told in [
+            vec![],
+            vec![sent(2, "tag2"), sent(1, "\"tag1\""), sent(3, "\"\"")],
+            vec![sent(1, ""), sent(1, "")],
+        ] {
+            let parts = complete_parts(layout, &arrived, &told).unwrap();
+            assert_eq!(parts.iter().map(|part| part.number).collect::<Vec<_>>(), [1, 2, 3]);
+        }
+        let code =
+            |arrived: &[Part], told: &[SentPart]| complete_parts(layout, arrived, told).unwrap_err().code;
+        assert_eq!(code(&arrived[..2], &[]), Code::UploadIncomplete);
+        assert_eq!(code(&[part(1, 10), part(2, 9), part(3, 5)], &[]), Code::UploadIncomplete);
+        assert_eq!(code(&arrived, &[sent(2, "other")]), Code::UploadIncomplete);
+        assert_eq!(code(&arrived, &[sent(4, "")]), Code::BadRequest);
+        assert_eq!(code(&arrived, &[sent(0, "")]), Code::BadRequest);
+        assert_eq!(code(&arrived, &[sent(1, "a"), sent(1, "b")]), Code::BadRequest);
+    }
+
+    #[test]
+    fn a_store_that_lists_no_tags_gets_those_of_the_client() {
+        let layout = Layout { size_bytes: 5, part_size_bytes: 10 };
+        let arrived = [Part { number: 1, size_bytes: 5, etag: None }];
+        let parts = complete_parts(layout, &arrived, &[sent(1, "x")]).unwrap();
+        assert_eq!(parts[0].etag.as_deref(), Some("\"x\""));
+    }
+}

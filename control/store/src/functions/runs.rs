@@ -1,0 +1,347 @@
+//! Scheduled runs: which are due, who has which, and how each ended.
+//!
+//! A run is a row, unique by function and due time. One node has it at a time, and every step compares the
+//! attempt that it belongs to, so a node that was too slow changes nothing. How long a node is believed to work
+//! on a run goes by the database's clock, everything else by the platform's.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use types::{AccountId, NodeId, ProjectId};
+use uuid::Uuid;
+
+use crate::{During, Store, StoreError};
+
+/// Attempts of one run: the node that had the first one died.
+pub const ATTEMPTS_MAX: i32 = 2;
+/// A node is believed for the function's timeout and so much more.
+const GRACE_SECS: i32 = 30;
+
+/// A function whose time has come.
+#[derive(Debug, Clone)]
+pub struct DueFunction {
+    pub id: Uuid,
+    pub account: AccountId,
+    pub schedule: String,
+    /// `skip`, `run_once` or `run_all`.
+    pub missed: String,
+    pub next_due_at: DateTime<Utc>,
+    /// False once after each change of the schedule: `next_due_at` is the time of the change.
+    pub is_planned: bool,
+}
+
+/// What becomes of a due function: its next time, and the runs until then.
+#[derive(Debug, Clone)]
+pub struct Advance {
+    pub id: Uuid,
+    /// What was read; when it is another by now, somebody else was faster.
+    pub from: DateTime<Utc>,
+    pub to: Option<DateTime<Utc>>,
+    /// With why it does not run.
+    pub runs: Vec<(DateTime<Utc>, Option<&'static str>)>,
+}
+
+/// A run that this node has.
+#[derive(Debug, Clone)]
+pub struct ClaimedRun {
+    pub id: Uuid,
+    pub project: ProjectId,
+    pub account: AccountId,
+    pub name: String,
+    pub due_at: DateTime<Utc>,
+    pub attempt: i32,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct RunEnd {
+    pub succeeded: bool,
+    /// Of the answer.
+    pub status: Option<i32>,
+    pub error: Option<String>,
+}
+
+/// A run as it is shown.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub id: Uuid,
+    pub due_at: DateTime<Utc>,
+    pub source: String,
+    pub state: String,
+    pub attempt: i32,
+    pub started_at: Option<DateTime<Utc>>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub status: Option<i32>,
+    pub error: Option<String>,
+}
+
+/// Functions whose time has come, in the order of their times.
+///
+/// # Errors
+/// `Db` only.
+pub async fn functions_due(
+    store: &Store,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<DueFunction>, StoreError> {
+    let rows = sqlx::query(
+        "select f.id, p.account_id, f.schedule, f.missed, f.next_due_at, f.is_planned
+         from functions f join projects p on p.id = f.project_id
+         where f.next_due_at <= $1 order by f.next_due_at limit $2",
+    )
+    .bind(now)
+    .bind(limit)
+    .fetch_all(store.pool())
+    .await
+    .during("find due functions")?;
+    let read = |row: &PgRow| {
+        Ok(DueFunction {
+            id: row.try_get("id")?,
+            account: AccountId(row.try_get("account_id")?),
+            schedule: row.try_get::<Option<String>, _>("schedule")?.unwrap_or_default(),
+            missed: row.try_get("missed")?,
+            next_due_at: row.try_get("next_due_at")?,
+            is_planned: row.try_get("is_planned")?,
+        })
+    };
+    rows.iter().map(read).collect::<Result<_, sqlx::Error>>().during("read due functions")
+}
+
+/// Moves functions to their next times and writes their runs, each only if nobody else did. Says how many moved.
+///
+/// # Errors
+/// `Db` only: nothing moved.
+pub async fn functions_advance(
+    store: &Store,
+    advances: &[Advance],
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let mut tx = store.begin().await?;
+    let runs = || advances.iter().flat_map(|a| a.runs.iter().map(move |(due_at, why)| (a.id, *due_at, *why)));
+    let moved = sqlx::query(
+        "with wanted as (select * from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) as w (id, was, next)),
+         held as (select f.id from functions f join wanted w on w.id = f.id and w.was = f.next_due_at
+           order by f.id for update of f),
+         moved as (update functions f set next_due_at = w.next, is_planned = true
+           from wanted w, held h where h.id = f.id and w.id = f.id and f.next_due_at = w.was returning f.id),
+         made as (insert into function_runs (function_id, due_at, source, state, ended_at, error)
+           select r.id, r.due_at, 'schedule', case when r.why is null then 'due' else 'skipped' end,
+             case when r.why is null then null else $7::timestamptz end, r.why
+           from unnest($4::uuid[], $5::timestamptz[], $6::text[]) as r (id, due_at, why)
+           join moved m on m.id = r.id on conflict (function_id, due_at) do nothing)
+         select count(*) from moved",
+    )
+    .bind(advances.iter().map(|a| a.id).collect::<Vec<_>>())
+    .bind(advances.iter().map(|a| a.from).collect::<Vec<_>>())
+    .bind(advances.iter().map(|a| a.to).collect::<Vec<_>>())
+    .bind(runs().map(|(id, _, _)| id).collect::<Vec<_>>())
+    .bind(runs().map(|(_, due_at, _)| due_at).collect::<Vec<_>>())
+    .bind(runs().map(|(_, _, why)| why).collect::<Vec<_>>())
+    .bind(now)
+    .fetch_one(tx.conn())
+    .await
+    .during("move functions to their next times")?;
+    tx.commit().await?;
+    let moved: i64 = moved.try_get(0).during("count functions")?;
+    Ok(moved.unsigned_abs())
+}
+
+/// Ends runs whose turn came while the one before was not over, where that is the rule.
+///
+/// # Errors
+/// `Db` only.
+pub async fn runs_overlapped(store: &Store, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "update function_runs r set state = 'skipped', ended_at = $1, error = 'the run before was not over'
+         from functions f where f.id = r.function_id and r.state = 'due' and r.due_at <= $1
+           and f.overlap = 'skip' and f.missed <> 'run_all'
+           and exists (select from function_runs o where o.function_id = r.function_id and o.state = 'running'
+             and o.due_at < r.due_at)",
+    )
+    .bind(now)
+    .execute(store.pool())
+    .await
+    .during("skip overlapping runs")?;
+    Ok(done.rows_affected())
+}
+
+/// Takes due runs for a node. Runs of one function follow one another, unless it allows them side by side.
+///
+/// # Errors
+/// `Db` only.
+pub async fn runs_claim(
+    store: &Store,
+    node: NodeId,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<ClaimedRun>, StoreError> {
+    let rows = sqlx::query(
+        "with free as (
+           select r.id from function_runs r join functions f on f.id = r.function_id
+           where r.state = 'due' and r.due_at <= $2 and (f.overlap = 'allow' or not exists (
+             select from function_runs o where o.function_id = r.function_id
+               and (o.state = 'running' or (o.state = 'due' and o.due_at < r.due_at))))
+           order by r.due_at limit $3 for update of r skip locked)
+         update function_runs r set state = 'running', attempt = r.attempt + 1, node_id = $1, started_at = $2,
+           believed_until = clock_timestamp() + make_interval(secs => n.timeout_seconds + $4)
+         from free, functions f, projects p, release_functions n
+         where r.id = free.id and f.id = r.function_id and p.id = f.project_id
+           and n.release_id = p.active_release and n.name = f.name
+         returning r.id, f.project_id, p.account_id, f.name, r.due_at, r.attempt",
+    )
+    .bind(node.0)
+    .bind(now)
+    .bind(limit)
+    .bind(GRACE_SECS)
+    .fetch_all(store.pool())
+    .await
+    .during("take due runs")?;
+    rows.iter().map(claimed).collect::<Result<_, sqlx::Error>>().during("read due runs")
+}
+
+/// A run that somebody asked for, taken at once. None: there is no such function.
+///
+/// # Errors
+/// `Db` only.
+pub async fn run_start(
+    store: &Store,
+    (project, name): (ProjectId, &str),
+    node: NodeId,
+    now: DateTime<Utc>,
+) -> Result<Option<ClaimedRun>, StoreError> {
+    // Two in one microsecond would be one run; the second finds no row and may ask again.
+    let row = sqlx::query(
+        "insert into function_runs as r (function_id, due_at, source, state, attempt, node_id, started_at,
+           believed_until)
+         select f.id, $4, 'manual', 'running', 1, $3, $4,
+           clock_timestamp() + make_interval(secs => n.timeout_seconds + $5)
+         from functions f join projects p on p.id = f.project_id
+         join release_functions n on n.release_id = p.active_release and n.name = f.name
+         where f.project_id = $1 and f.name = $2
+         on conflict do nothing
+         returning r.id, $1 as project_id,
+           (select account_id from projects where id = $1) as account_id, $2 as name, r.due_at, r.attempt",
+    )
+    .bind(project.0)
+    .bind(name)
+    .bind(node.0)
+    .bind(now)
+    .bind(GRACE_SECS)
+    .fetch_optional(store.pool())
+    .await
+    .during("start a run")?;
+    row.as_ref().map(claimed).transpose().during("read a run")
+}
+
+/// Writes how an attempt ended, once. False: it was given up meanwhile, and its outcome counts no more.
+///
+/// # Errors
+/// `Db` only.
+pub async fn run_end(
+    store: &Store,
+    run: &ClaimedRun,
+    end: &RunEnd,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "with ended as (
+           update function_runs set state = $3, ended_at = $4, status = $5, error = $6
+           where id = $1 and attempt = $2 and state = 'running' returning function_id, started_at)
+         update functions f set run_count = f.run_count + 1, last_run_at = e.started_at, last_status = $5,
+           last_error = $6
+         from ended e where f.id = e.function_id",
+    )
+    .bind(run.id)
+    .bind(run.attempt)
+    .bind(if end.succeeded { "succeeded" } else { "failed" })
+    .bind(now)
+    .bind(end.status)
+    .bind(&end.error)
+    .execute(store.pool())
+    .await
+    .during("end a run")?;
+    Ok(row.rows_affected() == 1)
+}
+
+/// Gives runs of nodes that are gone back, under their ids, or ends those that were tried often enough.
+///
+/// # Errors
+/// `Db` only.
+pub async fn runs_reclaim(store: &Store, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "update function_runs set
+           state = case when attempt < $1 and source = 'schedule' then 'due' else 'failed' end,
+           ended_at = case when attempt < $1 and source = 'schedule' then null else $2::timestamptz end,
+           error = 'the server that ran it ended'
+         where state = 'running' and believed_until < clock_timestamp()",
+    )
+    .bind(ATTEMPTS_MAX)
+    .bind(now)
+    .execute(store.pool())
+    .await
+    .during("take runs back")?;
+    Ok(done.rows_affected())
+}
+
+/// The newest runs of a function.
+///
+/// # Errors
+/// `Db` only.
+pub async fn runs_list(
+    store: &Store,
+    (project, name): (ProjectId, &str),
+    limit: i64,
+) -> Result<Vec<Run>, StoreError> {
+    let rows = sqlx::query(
+        "select r.* from function_runs r join functions f on f.id = r.function_id
+         where f.project_id = $1 and f.name = $2 order by r.due_at desc limit $3",
+    )
+    .bind(project.0)
+    .bind(name)
+    .bind(limit)
+    .fetch_all(store.pool())
+    .await
+    .during("list runs")?;
+    let read = |row: &PgRow| {
+        Ok(Run {
+            id: row.try_get("id")?,
+            due_at: row.try_get("due_at")?,
+            source: row.try_get("source")?,
+            state: row.try_get("state")?,
+            attempt: row.try_get("attempt")?,
+            started_at: row.try_get("started_at")?,
+            ended_at: row.try_get("ended_at")?,
+            status: row.try_get("status")?,
+            error: row.try_get("error")?,
+        })
+    };
+    rows.iter().map(read).collect::<Result<_, sqlx::Error>>().during("read runs")
+}
+
+/// Forgets runs that ended before; says how many.
+///
+/// # Errors
+/// `Db` only.
+pub async fn runs_drop_before(store: &Store, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "delete from function_runs where id in
+           (select id from function_runs where ended_at < $1 order by ended_at limit $2)",
+    )
+    .bind(before)
+    .bind(limit)
+    .execute(store.pool())
+    .await
+    .during("forget runs")?;
+    Ok(done.rows_affected())
+}
+
+fn claimed(row: &PgRow) -> Result<ClaimedRun, sqlx::Error> {
+    Ok(ClaimedRun {
+        id: row.try_get("id")?,
+        project: ProjectId(row.try_get("project_id")?),
+        account: AccountId(row.try_get("account_id")?),
+        name: row.try_get("name")?,
+        due_at: row.try_get("due_at")?,
+        attempt: row.try_get("attempt")?,
+    })
+}

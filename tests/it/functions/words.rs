@@ -1,0 +1,89 @@
+//! The same by the words of the command line.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tests::{Lab, eventually, fresh_folder, target_binary};
+
+const API: &str = "import { adminDb } from '@run402/functions';
+
+interface Item { id: number; title: string }
+
+export default async (req: Request): Promise<Response> => {
+  const { title } = (await req.json()) as { title: string };
+  const [made] = await adminDb().from<Item>('items').insert({ title: `${process.env.GREETING} ${title}` });
+  console.log('made', made.id, process.env.GREETING);
+  return Response.json(made, { status: 201 });
+};
+";
+
+// Goal: a site with an API route, a function that writes through adminDb() and a secret works end to end by the
+// command line alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_with_an_api_and_a_secret_is_deployed_and_looked_at_by_words() {
+    let lab = Lab::start().await;
+    let home = fresh_folder();
+    std::fs::create_dir_all(&home).unwrap();
+    let output = |args: &[&str]| {
+        let mut command = Command::new(target_binary("run402"));
+        command.args(args).env("RUN402_API_BASE", &lab.api).env("RUN402_CONFIG_DIR", home.join("config"));
+        command.output().unwrap()
+    };
+    let run = |args: &[&str]| -> Value {
+        let done = output(args);
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success(), "run402 {args:?}\n{out}\n{err}");
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("run402 {args:?}: {e}\n{out}"))
+    };
+    let file = |name: &str, text: &str| -> String {
+        let path = home.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    run(&["init"]);
+    run(&["tier", "set", "prototype"]);
+    let project = run(&["projects", "provision", "--name", "app"]);
+    let id = project["project_id"].as_str().unwrap();
+    run(&["secrets", "set", id, "GREETING", "salutations"]);
+    let manifest = json!({
+        "database": { "migrations": [{ "id": "001",
+            "sql": "create table items (id serial primary key, title text not null)" }] },
+        "secrets": { "require": ["GREETING"] },
+        "functions": { "replace": { "api": { "source": API } } },
+        "routes": { "replace": [{ "pattern": "/api/*", "target": { "type": "function", "name": "api" } }] },
+        "site": { "replace": { "index.html": "home" } },
+    });
+    let manifest = file("release.json", &manifest.to_string());
+    let done = run(&["deploy", "apply", "--manifest", &manifest]);
+    let site = reqwest::Url::parse(done["urls"]["project"].as_str().unwrap()).unwrap();
+    let host = format!("{}:{}", site.host_str().unwrap(), site.port().unwrap());
+    let posted = lab.http.post(lab.url("/api/items")).header("host", host).json(&json!({ "title": "world" }));
+    let made = lab.send(posted).await;
+    assert_eq!((made.status, &made.body["title"]), (201, &json!("salutations world")), "{made:?}");
+    let rows = run(&["projects", "sql", id, "select title from items"]);
+    assert_eq!(rows["rows"], json!([{ "title": "salutations world" }]), "{rows}");
+
+    let logs = eventually("the log by words", 10, || async {
+        let logs = run(&["functions", "logs", id, "api"]);
+        logs["logs"].as_array().unwrap().first().cloned()
+    })
+    .await;
+    assert_eq!(logs["message"], "made 1 [redacted]", "{logs}");
+
+    let hello =
+        file("hello.ts", "export default async (req: Request) => new Response(`got ${await req.text()}`);");
+    let deployed = run(&["functions", "deploy", id, "hello", "--file", &hello, "--timeout", "5"]);
+    assert_eq!((&deployed["name"], &deployed["timeout"]), (&json!("hello"), &json!(5)), "{deployed}");
+    assert_eq!(run(&["functions", "invoke", id, "hello", "--body", "{\"a\":1}"]), "got {\"a\":1}");
+    assert_eq!(run(&["functions", "invoke", id, "hello/deeper?x=1", "--method", "GET"]), "got ");
+    assert_eq!(run(&["functions", "update", id, "hello", "--memory", "64"])["memory"], 64);
+    let all = run(&["functions", "list", id]);
+    let names: Vec<&str> =
+        all["functions"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["api", "hello"], "a function alone leaves the release's others");
+    assert_eq!(run(&["functions", "delete", id, "hello"])["status"], "deleted");
+    let refused = output(&["functions", "delete", id, "api"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("routes"), "a route leads to it");
+    let refused = output(&["functions", "update", id, "api"]);
+    assert!(!refused.status.success());
+}
