@@ -159,6 +159,17 @@ async fn a_domain_has_one_owner_and_the_proof_decides_who() {
     let theirs = lab.with_key(key(&third), "DELETE", &format!("/domains/v1/{domain}"), None).await;
     refused(&theirs, 404, "RESOURCE_NOT_FOUND");
 
+    // Both proofs are there: whoever holds it keeps it.
+    let asked = &squatter.body["dns_instructions"];
+    dns.txt_too(asked["txt_name"].as_str().unwrap(), asked["txt_value"].as_str().unwrap());
+    let told = eventually("the second to be told", 20, || async {
+        let body = status(&lab, &second, domain).await;
+        (body["reason"] == "another project holds it").then_some(body)
+    })
+    .await;
+    assert_eq!(told["status"], "pending");
+    assert_eq!(page(&lab, domain).await.body, "first");
+
     // The domain was sold: its new owner's record stands there instead, and the traffic still leads here.
     obey(&dns, domain, &squatter.body);
     becomes(&lab, &second, domain, "active").await;

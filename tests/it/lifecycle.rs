@@ -113,6 +113,7 @@ impl Things {
         let path = operation.path.replace("{id}", id).replace("{plan_id}", &self.plan);
         let path = path.replace("{key}", "API_KEY").replace("{table}", "items").replace("{function}", "f");
         let path = path.replace("{tier}", "prototype").replace("{name}", &self.name);
+        let path = path.replace("{domain}", "www.acme.test");
         let wallet = self.wallet.address();
         let path = path.replace("{wallet}", &wallet).replace("{identifier}", &wallet);
         assert!(!path.replace("{payment_id}", "").contains('{'), "{path}: teach this test the parameter");
@@ -137,6 +138,7 @@ impl Things {
                 "allowed_actions": ["deploy"], "allowed_events": ["push"], "nonce": "n", "signed_delegation": "d",
             }),
             "subdomains.claim" => json!({ "name": "another-name", "deployment_id": self.release }),
+            "domains.add" => json!({ "domain": "www.acme.test", "subdomain_name": self.name }),
             "faucet.request" => json!({ "address": Wallet::random().checksummed() }),
             _ if operation.method == Method::Get => return None,
             _ => json!({}),

@@ -52,6 +52,13 @@ impl DnsServer {
         self.set(name, RData::TXT(TXT::new(vec![text.to_owned()])));
     }
 
+    /// Beside what the name has.
+    pub fn txt_too(&self, name: &str, text: &str) {
+        let mut zone = self.zone.lock().unwrap();
+        let records = zone.records.entry(name.to_ascii_lowercase()).or_default();
+        records.push(RData::TXT(TXT::new(vec![text.to_owned()])));
+    }
+
     pub fn cname(&self, name: &str, target: &str) {
         self.set(name, RData::CNAME(CNAME(absolute(target))));
     }

@@ -9,7 +9,7 @@ use crate::caller::Caller;
 use crate::keys::store_problem;
 
 /// Domains that one project may claim.
-const DOMAINS_MAX: usize = 50;
+const DOMAINS_MAX: i64 = 50;
 /// A look on demand is no use more often: clients poll.
 const LOOK_SECS_MIN: i64 = 2;
 
@@ -43,7 +43,7 @@ impl Plane {
     ///
     /// # Errors
     /// `BAD_DOMAIN`; `RESOURCE_NOT_FOUND` when the name is not the project's; `DOMAIN_TAKEN` while another
-    /// project holds it; `QUOTA_EXCEEDED`; the lifecycle's refusals; `FEATURE_DISABLED`.
+    /// project holds it; `QUOTA_EXCEEDED`; the lifecycle's refusals; `FEATURE_DISABLED` without a resolver.
     ///
     /// # Source
     /// Wire contract 02 section 7.1.
@@ -51,7 +51,6 @@ impl Plane {
         let project = self.service_project(caller).await?;
         let account = self.project_live(project).await?.account;
         self.account_gate(account).await?;
-        self.domain_dns()?;
         let domain = self.normal_domain(domain)?;
         let store = &self.deps().store;
         let held = subdomains::subdomain_find(store, name).await.map_err(store_problem)?;
@@ -59,13 +58,7 @@ impl Plane {
             Problem::new(Code::ResourceNotFound, format!("the project has not claimed {name}"))
                 .hint("Claim it first: run402 subdomains claim.")
         })?;
-        let claims = domains::domain_list(store, project).await.map_err(store_problem)?;
-        if claims.len() >= DOMAINS_MAX && claims.iter().all(|one| one.domain != domain) {
-            return Err(Problem::new(
-                Code::QuotaExceeded,
-                format!("a project may have {DOMAINS_MAX} domains"),
-            ));
-        }
+        self.domain_dns()?;
         self.domain_is_free(&domain, project).await?;
         let new = NewDomain {
             domain: domain.clone(),
@@ -75,8 +68,14 @@ impl Plane {
             now: self.now(),
         };
         let mut tx = store.begin().await.map_err(store_problem)?;
-        if !store::releases::project_ready_locked(&mut tx, project).await.map_err(store_problem)? {
-            return Err(Problem::new(Code::ProjectNotReady, "the project is being made or erased"));
+        let others = domains::domains_beside(&mut tx, &domain, project).await.map_err(store_problem)?;
+        let others = others
+            .ok_or_else(|| Problem::new(Code::ProjectNotReady, "the project is being made or erased"))?;
+        if others >= DOMAINS_MAX {
+            return Err(Problem::new(
+                Code::QuotaExceeded,
+                format!("a project may have {DOMAINS_MAX} domains"),
+            ));
         }
         let (claim, is_new) = domains::domain_claim(&mut tx, &new).await.map_err(store_problem)?;
         tx.commit().await.map_err(store_problem)?;

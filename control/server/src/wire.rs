@@ -64,7 +64,7 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, ports: Ports) -> 
         Some(movable) => movable.clone(),
         None => Arc::new(SystemClock),
     };
-    let functions = functions_wiring::host(config, &store, &clock, api_port).await?;
+    let functions = functions_wiring::host(config, &store, &clock, ports.api).await?;
     let meter = actors::meter::Meter::new(&*entropy);
     let cards = cards(config, &master_key)?;
     let google = config.google.clone().map(|google| users::oidc::Provider::new(google.provider()));

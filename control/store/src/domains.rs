@@ -68,6 +68,31 @@ pub struct Judged {
     pub now: DateTime<Utc>,
 }
 
+/// How many other domains a project has claimed: none when it is not there for that. Until the transaction ends
+/// no other claim of the project is counted.
+///
+/// # Errors
+/// `Db` only.
+pub async fn domains_beside(tx: &mut Tx, name: &str, project: ProjectId) -> Result<Option<i64>, StoreError> {
+    const DURING: &str = "count a project's domains";
+    let alive = sqlx::query("select 1 from projects where id = $1 and phase = 'ready' for no key update")
+        .bind(project.0)
+        .fetch_optional(tx.conn())
+        .await
+        .during(DURING)?;
+    if alive.is_none() {
+        return Ok(None);
+    }
+    let counted =
+        sqlx::query_scalar("select count(*) from custom_domains where project_id = $1 and domain <> $2")
+            .bind(project.0)
+            .bind(name)
+            .fetch_one(tx.conn())
+            .await
+            .during(DURING)?;
+    Ok(Some(counted))
+}
+
 /// Writes a claim, or points the project's own at another name. Answers whether it is new.
 ///
 /// # Errors
@@ -154,6 +179,22 @@ pub async fn domain_list(store: &Store, project: ProjectId) -> Result<Vec<Domain
         .await
         .during("list domains")?;
     rows.iter().map(domain).collect()
+}
+
+/// The oldest of a project's domains that shows something.
+///
+/// # Errors
+/// `Db` only.
+pub async fn domain_shown(store: &Store, project: ProjectId) -> Result<Option<String>, StoreError> {
+    sqlx::query_scalar(
+        "select d.domain from custom_domains d
+         join subdomains s on s.name = d.subdomain_name and s.project_id = d.project_id
+         where d.project_id = $1 and d.status = 'active' order by d.created_at, d.domain limit 1",
+    )
+    .bind(project.0)
+    .fetch_optional(store.pool())
+    .await
+    .during("find a project's domain")
 }
 
 /// Takes domains to look at: whoever takes one has it for a while, and nobody else.

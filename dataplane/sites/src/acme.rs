@@ -83,23 +83,23 @@ impl Acme {
     /// The account that was kept before.
     ///
     /// # Errors
-    /// `Unreadable` when it is none; `Authority`.
+    /// `Unreadable` when it is none; `Authority`, `Slow`.
     pub async fn account_of(&self, credentials: &[u8]) -> Result<AcmeAccount, AcmeError> {
         let credentials: AccountCredentials = serde_json::from_slice(credentials)
             .map_err(|_| AcmeError::Unreadable("the kept account is not one"))?;
-        Ok(AcmeAccount(self.builder()?.from_credentials(credentials).await?))
+        within(async { Ok(AcmeAccount(self.builder()?.from_credentials(credentials).await?)) }).await
     }
 
     /// A new account, and what to keep of it.
     ///
     /// # Errors
-    /// `Authority`.
+    /// `Authority`, `Slow`.
     pub async fn account_new(&self) -> Result<(AcmeAccount, Vec<u8>), AcmeError> {
         let contact: Vec<&str> = self.config.contact.as_deref().into_iter().collect();
         let new =
             NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-        let (account, credentials) =
-            self.builder()?.create(&new, self.config.directory.clone(), None).await?;
+        let made = async { Ok(self.builder()?.create(&new, self.config.directory.clone(), None).await?) };
+        let (account, credentials) = within(made).await?;
         let kept = serde_json::to_vec(&credentials).map_err(|_| AcmeError::Unreadable("its account"))?;
         Ok((AcmeAccount(account), kept))
     }

@@ -1,7 +1,7 @@
 //! TLS by names: certificates of a local authority, ordered for what is ours and nothing else.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -10,10 +10,16 @@ use sha2::{Digest, Sha256};
 use sqlx::Row;
 use tests::acme::{Authority, Temper};
 use tests::dns::DnsServer;
-use tests::{Lab, LabOptions, eventually, fresh_folder};
+use tests::{Lab, LabOptions, eventually};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::{add, becomes, key, move_clock, named_site, obey};
-use crate::deploys::deploy;
+use crate::nodes::two_servers_of;
+
+mod browser;
 
 struct World {
     dns: DnsServer,
@@ -22,31 +28,69 @@ struct World {
     tls: SocketAddr,
 }
 
+/// Words for a server that asks these two.
+fn words(dns: &DnsServer, authority: &Authority) -> Vec<String> {
+    let names = ["--dns-resolver", &dns.address.to_string(), "--tls-listen", "127.0.0.1:0"];
+    let root = authority.root_file.to_str().unwrap();
+    let acme = ["--acme-directory", &authority.directory, "--acme-root", root];
+    names.into_iter().chain(acme).map(str::to_owned).collect()
+}
+
 async fn world() -> World {
     let (dns, authority) = (DnsServer::start().await, Authority::start().await);
-    let args = ["--dns-resolver", &dns.address.to_string(), "--tls-listen", "127.0.0.1:0"];
-    let acme =
-        ["--acme-directory", &authority.directory, "--acme-root", authority.root_file.to_str().unwrap()];
-    let args = args.into_iter().chain(acme).map(str::to_owned).collect();
+    let args = words(&dns, &authority);
     let lab = Lab::start_with(LabOptions { args, ..LabOptions::default() }).await;
-    authority.reach(&lab.api);
-    let tls = lab.server.ready["tls"].as_str().unwrap().parse().unwrap();
-    World { dns, authority, lab, tls }
+    World::new(dns, authority, lab)
 }
 
 impl World {
+    fn new(dns: DnsServer, authority: Authority, lab: Lab) -> Self {
+        authority.reach(&lab.api);
+        let tls = lab.server.ready["tls"].as_str().unwrap().parse().unwrap();
+        Self { dns, authority, lab, tls }
+    }
+
     /// One request over a connection of its own, trusting the authority alone.
     async fn get(&self, named: &str, host: &str) -> Result<(u16, String), reqwest::Error> {
+        self.get_at(self.tls, named, host).await
+    }
+
+    async fn get_at(
+        &self,
+        tls: SocketAddr,
+        named: &str,
+        host: &str,
+    ) -> Result<(u16, String), reqwest::Error> {
         let root = reqwest::Certificate::from_pem(self.authority.root_pem.as_bytes()).unwrap();
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]).resolve(named, self.tls);
-        let url = format!("https://{named}:{}/", self.tls.port());
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]).resolve(named, tls);
+        let url = format!("https://{named}:{}/", tls.port());
         let answer = client.build().unwrap().get(url).header("host", host).send().await?;
         let status = answer.status().as_u16();
         Ok((status, answer.text().await?))
     }
 
     async fn page(&self, host: &str) -> Option<String> {
-        self.get(host, host).await.ok().filter(|(status, _)| *status == 200).map(|(_, body)| body)
+        self.page_at(self.tls, host).await
+    }
+
+    async fn page_at(&self, tls: SocketAddr, host: &str) -> Option<String> {
+        self.get_at(tls, host, host).await.ok().filter(|(status, _)| *status == 200).map(|(_, body)| body)
+    }
+
+    /// Shakes hands for a host, trusting the authority's root alone. The public key that was shown, as browsers name
+    /// it: base64 of its SHA-256.
+    async fn key_shown(&self, host: &str) -> String {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.authority.root_pem.as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let stream = tokio::net::TcpStream::connect(self.tls).await.unwrap();
+        let name = ServerName::try_from(host.to_owned()).unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let (_, session) = stream.get_ref();
+        let (_, leaf) =
+            x509_parser::parse_x509_certificate(&session.peer_certificates().unwrap()[0]).unwrap();
+        assert_ne!(leaf.issuer(), leaf.subject(), "signed by itself");
+        BASE64_STANDARD.encode(Sha256::digest(leaf.public_key().raw))
     }
 }
 
@@ -150,52 +194,54 @@ async fn an_authority_that_fails_is_asked_later_and_later() {
     lab.expect_error("no certificate");
 }
 
-// Issue 6, done means. Goal: a deployed page on a custom domain over TLS, in a real browser, with a certificate of the
-// local authority; its script and image are checked by their SRI hashes, and one that does not fit is not run.
+// Goal: two servers order a certificate once, whoever is asked, and the order of one that died is taken up by the
+// other. Method: both are visited for three new names at the same instant; then one is killed while the authority lets
+// it wait.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_on_a_custom_domain_over_tls_with_sri_in_a_browser() {
-    let world = world().await;
-    let lab = &world.lab;
-    let script =
-        b"document.getElementById('h').textContent = 'hello ' + location.protocol + location.hostname";
-    let script = script.as_slice();
-    let wrong = b"document.title = 'tampered'".as_slice();
-    let image = b"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"7\" height=\"5\"/>".as_slice();
-    let sri = |bytes: &[u8]| format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(bytes)));
-    let html = format!(
-        "<!doctype html><title>t</title><h1 id=h></h1>\
-         <link rel=preload as=image href=/i.svg integrity=\"{image_hash}\" crossorigin=anonymous>\
-         <img id=i src=/i.svg integrity=\"{image_hash}\" crossorigin=anonymous \
-          onload=\"this.setAttribute('data-size', this.naturalWidth + 'x' + this.naturalHeight)\">\
-         <script src=/a.js integrity=\"{script_hash}\" crossorigin=anonymous></script>\
-         <script src=/b.js integrity=\"{script_hash}\" crossorigin=anonymous></script>",
-        image_hash = sri(image),
-        script_hash = sri(script),
+async fn two_servers_order_once_and_one_takes_up_what_the_other_lost() {
+    let (dns, authority) = (DnsServer::start().await, Authority::start().await);
+    let root = authority.root_file.display();
+    let section = format!(
+        "\n[tls]\nlisten = \"127.0.0.1:0\"\nacme_directory = \"{}\"\nacme_root = \"{root}\"\n",
+        authority.directory
     );
-    let (wallet, project) = named_site(lab, "browser", b"first").await;
-    let files = [("index.html", html.as_bytes()), ("a.js", script), ("b.js", wrong), ("i.svg", image)];
-    deploy(lab, &wallet, &project, &files).await;
-    let domain = "shop.acme.test";
-    let added = add(lab, &project, domain, "browser").await;
-    obey(&world.dns, domain, &added.body);
-    let active = becomes(lab, &project, domain, "active").await;
-    eventually("the certificate", 30, || async { world.page(domain).await }).await;
+    let (lab, mut second, _) = two_servers_of(words(&dns, &authority), |config| config + &section).await;
+    let other: SocketAddr = second.ready["tls"].as_str().unwrap().parse().unwrap();
+    let world = World::new(dns, authority, lab);
+    let lab = &world.lab;
+    let names = ["one", "two", "three", "late"];
+    let (_, project) = named_site(lab, names[0], b"shared").await;
+    let live = lab.with_key(key(&project), "GET", "/subdomains/v1", None).await;
+    let deployment = &live.body["subdomains"][0]["deployment_id"];
+    for name in &names[1..] {
+        let body = json!({ "name": name, "deployment_id": deployment });
+        let claimed = lab.with_key(key(&project), "POST", "/subdomains/v1", Some(body)).await;
+        assert_eq!(claimed.status, 201, "{claimed:?}");
+    }
+    let hosts: Vec<String> = names.iter().map(|name| format!("{name}.localhost")).collect();
+    let (new, late) = (&hosts[..3], hosts[3].as_str());
+    let visits = new.iter().flat_map(|host| [world.page_at(world.tls, host), world.page_at(other, host)]);
+    for page in futures::future::join_all(visits).await {
+        assert_eq!(page.as_deref(), Some("shared"));
+    }
+    let mut ordered = world.authority.orders();
+    ordered.sort();
+    assert_eq!(ordered, ["one.localhost", "three.localhost", "two.localhost"]);
 
-    let profile = fresh_folder();
-    let browser = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .arg(format!("--user-data-dir={}", profile.display()))
-        .arg(format!("--host-resolver-rules=MAP {domain} 127.0.0.1"))
-        .arg(format!("--ignore-certificate-errors-spki-list={}", world.authority.root_spki))
-        .args(["--virtual-time-budget=5000", "--dump-dom", active["url"].as_str().unwrap()])
-        .output()
-        .expect("chromium runs; `cargo xtask test` installs it or says how");
-    let dom = String::from_utf8_lossy(&browser.stdout);
-    let log = String::from_utf8_lossy(&browser.stderr);
-    assert!(dom.contains("hello https:shop.acme.test"), "{dom}\n{log}");
-    assert!(dom.contains("data-size=\"7x5\""), "{dom}\n{log}");
-    assert!(dom.contains("<title>t</title>"), "a script with another hash ran: {dom}");
-    let _ = std::fs::remove_dir_all(profile);
+    world.authority.temper(Temper::Stalling);
+    let visit = world.page_at(other, late);
+    let stalls = eventually("the order", 20, || async { (world.authority.stalled() > 0).then_some(()) });
+    let (visited, ()) = tokio::join!(tokio::time::timeout(std::time::Duration::from_secs(5), visit), stalls);
+    assert!(visited.is_err(), "it waits for the order: {visited:?}");
+    second.kill();
+    world.authority.temper(Temper::Even);
+    // The dead one's time is not over: nobody else may be at it.
+    let database = lab.database().await;
+    let has_chain = "select chain is not null from certificates where host = $1";
+    let has_chain: bool = sqlx::query_scalar(has_chain).bind(late).fetch_one(&database).await.unwrap();
+    assert!(!has_chain);
+    move_clock(lab, 301).await;
+    let page = eventually("the order to be taken up", 40, || async { world.page(late).await }).await;
+    assert_eq!(page, "shared");
     lab.assert_books_agree();
 }
