@@ -69,10 +69,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
     let master_key_file = choices.data.join("master.key");
     ensure_master_key(&master_key_file)?;
     let keystore = store_keys(choices.data, lab)?;
-    let payee = lab.payee_address.parse().context("the lab's payee")?;
-    let chain = choices.chain;
-    let own_rpc = vec![lab.chain_rpc.clone()];
-    let rpc_urls = if chain.rpc_urls.is_empty() { own_rpc } else { chain.rpc_urls };
+    let chain = lab_chain(choices.chain, lab)?;
     // A lab that only serves the books has no cell.
     let cells = (!lab.cell_url.is_empty())
         .then(|| CellConfig { name: CELL.to_owned(), url: lab.cell_url.clone().into() })
@@ -110,18 +107,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             single_put_bytes_max: choices.single_put_bytes_max.unwrap_or(defaults::SINGLE_PUT_BYTES_MAX),
         },
         keystore: Some(keystore),
-        chains: vec![ChainConfig {
-            network: NETWORK,
-            rpc_urls: rpc_urls.into_iter().map(Into::into).collect(),
-            payee,
-            payees: chain.payees,
-            facilitate: std::iter::once(payee).chain(chain.facilitate).collect(),
-            facilitated_before: Vec::new(),
-            fee_payer: SignerConfig::Keystore(FEE_PAYER.to_owned()),
-            faucet: Some(SignerConfig::Keystore(FAUCET.to_owned())),
-            instant_max: chain.instant_max.unwrap_or(UsdMicros(defaults::INSTANT_MICROS_MAX as i64)),
-            retained_blocks: chain.retained_blocks.unwrap_or(defaults::RETAINED_BLOCKS),
-        }],
+        chains: vec![chain],
         prices: PricesConfig { every_tier_on: Some(vec![NETWORK]), ..PricesConfig::default() },
         identity: IdentityConfig {
             siwx_domains: choices.siwx_domains,
@@ -136,6 +122,24 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         functions: choices.functions,
         domains: choices.domains,
         tls: choices.tls,
+    })
+}
+
+fn lab_chain(chain: ChainChoices, lab: &LabEndpoints) -> anyhow::Result<ChainConfig> {
+    let payee = lab.payee_address.parse().context("the lab's payee")?;
+    let own_rpc = vec![lab.chain_rpc.clone()];
+    let rpc_urls = if chain.rpc_urls.is_empty() { own_rpc } else { chain.rpc_urls };
+    Ok(ChainConfig {
+        network: NETWORK,
+        rpc_urls: rpc_urls.into_iter().map(Into::into).collect(),
+        payee,
+        payees: chain.payees,
+        facilitate: std::iter::once(payee).chain(chain.facilitate).collect(),
+        facilitated_before: Vec::new(),
+        fee_payer: SignerConfig::Keystore(FEE_PAYER.to_owned()),
+        faucet: Some(SignerConfig::Keystore(FAUCET.to_owned())),
+        instant_max: chain.instant_max.unwrap_or(UsdMicros(defaults::INSTANT_MICROS_MAX as i64)),
+        retained_blocks: chain.retained_blocks.unwrap_or(defaults::RETAINED_BLOCKS),
     })
 }
 

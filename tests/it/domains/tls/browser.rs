@@ -95,6 +95,8 @@ async fn a_page_of_assets_with_sri_on_a_domain_of_its_own_over_tls() {
     let size = browser.run("(([i]) => [i.complete, i.naturalWidth, i.naturalHeight])(document.images)");
     assert_eq!(size, serde_json::json!([true, 7, 5]));
     assert_eq!(browser.run("isSecureContext && location.protocol"), "https:");
+    let protocol = "performance.getEntriesByType('navigation')[0].nextHopProtocol";
+    assert_eq!(browser.run(protocol), "h2");
     // Images have no integrity of their own; what was shown is fetched by its hash, and by another.
     let fetched = "(async ([i], [s]) => { const f = sri => fetch(i.src, { integrity: sri }).then(r => r.status, \
         () => 'refused'); return [await f(i.dataset.sri), await f(s.integrity)] })(document.images, document.scripts)";
