@@ -76,22 +76,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         .into_iter()
         .collect();
     Ok(Config {
-        server: ServerConfig {
-            listen: choices.listen,
-            public_url: Some(choices.public_url),
-            internal_url: None,
-            master_key_file,
-            claim_ttl_secs: defaults::CLAIM_TTL_SECS,
-            body_bytes_max: defaults::BODY_BYTES_MAX,
-            timeout_secs: defaults::TIMEOUT_SECS,
-            concurrent_requests_max: defaults::CONCURRENT_REQUESTS_MAX,
-            wait_secs_max: defaults::WAIT_SECS_MAX,
-            trust_forwarded_for: false,
-            movable_clock: true,
-            capture_mail: true,
-            operator_name: "Run402 lab".to_owned(),
-            operator_contact: "whoever started it".to_owned(),
-        },
+        server: server(choices.listen, choices.public_url, master_key_file),
         sites: SitesConfig { scheme: "http".to_owned(), apex: choices.apex, port: Some(choices.port) },
         control_db: ControlDbConfig {
             url: lab.control_url.clone().into(),
@@ -141,6 +126,25 @@ fn lab_chain(chain: ChainChoices, lab: &LabEndpoints) -> anyhow::Result<ChainCon
         instant_max: chain.instant_max.unwrap_or(UsdMicros(defaults::INSTANT_MICROS_MAX as i64)),
         retained_blocks: chain.retained_blocks.unwrap_or(defaults::RETAINED_BLOCKS),
     })
+}
+
+fn server(listen: Listen, public_url: String, master_key_file: PathBuf) -> ServerConfig {
+    ServerConfig {
+        listen,
+        public_url: Some(public_url),
+        internal_url: None,
+        master_key_file,
+        claim_ttl_secs: defaults::CLAIM_TTL_SECS,
+        body_bytes_max: defaults::BODY_BYTES_MAX,
+        timeout_secs: defaults::TIMEOUT_SECS,
+        concurrent_requests_max: defaults::CONCURRENT_REQUESTS_MAX,
+        wait_secs_max: defaults::WAIT_SECS_MAX,
+        trust_forwarded_for: false,
+        movable_clock: true,
+        capture_mail: true,
+        operator_name: "Run402 lab".to_owned(),
+        operator_contact: "whoever started it".to_owned(),
+    }
 }
 
 /// The node that this data directory's `up` is, made once.

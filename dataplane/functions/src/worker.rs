@@ -77,7 +77,7 @@ impl Worker {
             lease: Mutex::default(),
             bare: Mutex::default(),
             used_at: Mutex::new(Instant::now()),
-            flood: Flood::new(),
+            flood: Flood::new(Instant::now()),
         }))
     }
 
@@ -275,7 +275,7 @@ impl Worker {
     }
 
     fn line(&self, log: &Log, request_id: Option<&str>, stream: LogStream, text: &str) {
-        match self.flood.admit(text.len()) {
+        match self.flood.admit(text.len(), Instant::now()) {
             None => {}
             Some(dropped) => {
                 if dropped > 0 {
