@@ -211,6 +211,35 @@ async fn a_domain_has_one_owner_and_the_proof_decides_who() {
     lab.assert_books_agree();
 }
 
+// Goal: a project's claims are bounded, also when they come at once. Method: all but one are there; eight more are asked
+// for at the same instant.
+#[tokio::test]
+async fn a_project_may_claim_so_many_and_no_more() {
+    let dns = DnsServer::start().await;
+    let lab = lab(&dns).await;
+    let (_, project) = named_site(&lab, "shop", b"one").await;
+    let database = lab.database().await;
+    let added = add(&lab, &project, "a.acme.test", "shop").await;
+    assert_eq!(added.status, 201, "{added:?}");
+    let more = "insert into custom_domains (domain, project_id, subdomain_name, token, status, created_at, updated_at,
+           next_check_at)
+         select n || '.acme.test', project_id, subdomain_name, token, 'failed', created_at, updated_at, next_check_at
+         from custom_domains, generate_series(2, 49) n";
+    sqlx::query(more).execute(&database).await.unwrap();
+    let names: Vec<String> = (0..8).map(|n| format!("late-{n}.acme.test")).collect();
+    let asked = futures::future::join_all(names.iter().map(|name| add(&lab, &project, name, "shop"))).await;
+    assert_eq!(asked.iter().filter(|answer| answer.status == 201).count(), 1, "{asked:?}");
+    for answer in asked.iter().filter(|answer| answer.status != 201) {
+        assert_eq!(answer.body["code"], "QUOTA_EXCEEDED", "{answer:?}");
+    }
+    assert_eq!(
+        add(&lab, &project, "a.acme.test", "shop").await.status,
+        200,
+        "what is there may point elsewhere"
+    );
+    lab.assert_books_agree();
+}
+
 // Goal: the rules of names (reserved, punycode, homographs), an apex by its addresses, and the words of the CLI.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_have_rules_and_words() {
