@@ -41,6 +41,10 @@ pub struct Deps {
     pub prices: billing::PriceTable,
     /// Builds the public URLs of sites, such as `http://my-app.localhost:4020`.
     pub hosts: sites::Hosts,
+    /// Asks about tenants' own domains; none where they are not taken.
+    pub dns: Option<sites::Dns>,
+    /// Where certificates come from; none where TLS is somebody else's.
+    pub acme: Option<sites::Acme>,
     /// Set once all directories run; actors use it to call down the list.
     pub actors: OnceLock<Actors>,
 }

@@ -6,10 +6,12 @@
 mod account_mail;
 mod card_balance;
 pub mod cards;
+pub mod certificates;
 pub mod chain_watcher;
 mod chains;
 pub mod deploy;
 mod deps;
+pub mod domains;
 pub mod functions;
 pub mod images;
 pub mod kit;

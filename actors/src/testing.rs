@@ -158,6 +158,8 @@ impl World {
             ai: None,
             prices: billing::PriceTable::lab(),
             hosts: sites::Hosts::new("http", "localhost", None),
+            dns: None,
+            acme: None,
             actors: OnceLock::new(),
         });
         let started = Actors::start(&deps, Limits::default(), Arc::new(NoPeers)).await.unwrap();

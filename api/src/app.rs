@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use crate::routes::acme::Asked;
 use crate::{extract, layers, routes};
 
 /// What every handler may use.
@@ -93,7 +94,20 @@ async fn by_host(State(front): State<Front>, mut request: Request) -> Response {
         Ok(host) => host,
         Err(refused) => return refused.into_response(),
     };
-    if host.is_some_and(|host| front.plane.is_site_host(&host)) {
+    match routes::acme::read(host.as_deref(), &request) {
+        Asked::Misdirected(refused) => return *refused,
+        Asked::Challenge { host, token } => {
+            if let Some(answer) = routes::acme::answer(&front.plane, &host, &token).await {
+                return answer;
+            }
+        }
+        Asked::Other => {}
+    }
+    let is_site = match &host {
+        Some(host) => front.plane.is_site_host(host).await,
+        None => false,
+    };
+    if is_site {
         // A site has no routes of ours, so it needs no router.
         return routes::sites::serve(&front.plane, request).await;
     }

@@ -11,3 +11,4 @@ pub mod problem;
 mod routes;
 
 pub use app::{ApiConfig, AppState, router};
+pub use routes::acme::ServerName;

@@ -141,6 +141,8 @@ async fn deps(server: &Postgres) -> Arc<Deps> {
         ai: None,
         prices: billing::PriceTable::lab(),
         hosts: sites::Hosts::new("http", "localhost", None),
+        dns: None,
+        acme: None,
         actors: OnceLock::new(),
     })
 }

@@ -24,8 +24,12 @@ fn spec(project: &Value, files: Files<'_>) -> Value {
     let replace: serde_json::Map<String, Value> = files
         .iter()
         .map(|(path, bytes)| {
-            let content_type =
-                if path.ends_with(".html") { "text/html; charset=utf-8" } else { "text/plain" };
+            let content_type = match path.rsplit('.').next() {
+                Some("html") => "text/html; charset=utf-8",
+                Some("js") => "text/javascript",
+                Some("svg") => "image/svg+xml",
+                _ => "text/plain",
+            };
             (
                 (*path).to_owned(),
                 json!({ "sha256": sha256(bytes), "size": bytes.len(), "contentType": content_type }),

@@ -113,6 +113,7 @@ impl Things {
         let path = operation.path.replace("{id}", id).replace("{plan_id}", &self.plan);
         let path = path.replace("{key}", "API_KEY").replace("{table}", "items").replace("{function}", "f");
         let path = path.replace("{tier}", "prototype").replace("{name}", &self.name);
+        let path = path.replace("{domain}", "www.acme.test").replace("{token}", "a.b");
         let wallet = self.wallet.address();
         let path = path.replace("{wallet}", &wallet).replace("{identifier}", &wallet);
         assert!(!path.replace("{payment_id}", "").contains('{'), "{path}: teach this test the parameter");
@@ -126,6 +127,7 @@ impl Things {
             "projects.sql" => json!({ "sql": "select 1" }),
             "functions.deploy" => json!({ "name": "f", "code": "export default () => new Response()" }),
             "content.plans.create" => json!({ "content": wanted }),
+            "storage.uploads.create" => json!({ "key": "a.txt", "size_bytes": 3 }),
             "deploy.plans.create" => json!({ "spec": { "project": self.project["project_id"],
                 "site": { "replace": { "index.html": { "sha256": "cd".repeat(32), "size": 3 } } } } }),
             "deploy.releases.promote" => json!({ "project": self.project["project_id"] }),
@@ -137,6 +139,7 @@ impl Things {
                 "allowed_actions": ["deploy"], "allowed_events": ["push"], "nonce": "n", "signed_delegation": "d",
             }),
             "subdomains.claim" => json!({ "name": "another-name", "deployment_id": self.release }),
+            "domains.add" => json!({ "domain": "www.acme.test", "subdomain_name": self.name }),
             "faucet.request" => json!({ "address": Wallet::random().checksummed() }),
             _ if operation.method == Method::Get => return None,
             _ => json!({}),

@@ -12,6 +12,7 @@ mod ci;
 mod content;
 mod crash;
 mod deploys;
+mod domains;
 mod expose;
 mod facilitator;
 mod finance;

@@ -14,8 +14,16 @@ pub async fn two_servers() -> (Lab, Server, String) {
 
 /// The same; `change` is made to the second server's configuration.
 pub async fn two_servers_with(change: impl FnOnce(String) -> String) -> (Lab, Server, String) {
+    two_servers_of(Vec::new(), change).await
+}
+
+/// The same with more words for the first.
+pub async fn two_servers_of(
+    mut args: Vec<String>,
+    change: impl FnOnce(String) -> String,
+) -> (Lab, Server, String) {
     let config = fresh_folder().with_extension("toml");
-    let args = vec!["--write-serve-config".to_owned(), config.display().to_string()];
+    args.extend(["--write-serve-config".to_owned(), config.display().to_string()]);
     let lab = Lab::start_with(LabOptions { args, ..LabOptions::default() }).await;
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, change(text)).unwrap();

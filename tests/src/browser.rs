@@ -34,6 +34,11 @@ pub struct Browser {
 impl Browser {
     /// Panics with how to install it when there is no Chromium.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more words for Chromium.
+    pub fn start_with(more: &[String]) -> Self {
         let profile = fresh_folder();
         let mut command = Command::new("sh");
         command
@@ -47,6 +52,7 @@ impl Browser {
             ])
             .args(["--no-first-run", "--disable-background-networking", "--disable-component-update"])
             .args(["--disable-sync"])
+            .args(more)
             .arg(format!("--user-data-dir={}", profile.display()));
         if nix::unistd::geteuid().is_root() {
             command.arg("--no-sandbox");

@@ -6,9 +6,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+pub mod acme;
 mod authenticator;
 mod browser;
 mod chain;
+pub mod dns;
 mod flows;
 mod lab;
 mod oracle;

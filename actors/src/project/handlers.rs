@@ -138,6 +138,7 @@ async fn erase_rest(deps: &Arc<Deps>, state: &mut State) -> Result<Reply, ActorE
     kill_point!("erase.database.dropped");
     let now = deps.clock.now();
     let mut tx = deps.store.fenced(&state.fence).await?;
+    store::domains::project_domains_drop(&mut tx, id).await?;
     store::subdomains::project_subdomains_drop(&mut tx, id, now).await?;
     store::releases::project_releases_drop(&mut tx, id, now).await?;
     store::content::project_content_drop(&mut tx, id, now).await?;

@@ -10,7 +10,8 @@ use types::{Network, WatcherId};
 
 use crate::kit::ActorError;
 use crate::{
-    Deps, account_mail, cards, chain_watcher, deploy, images, mail, payment, project, recharges, wallet,
+    Deps, account_mail, cards, certificates, chain_watcher, deploy, domains, images, mail, payment, project,
+    recharges, wallet,
 };
 
 type Work = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ActorError>> + Send>> + Send + Sync>;
@@ -110,6 +111,8 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("warm pool", SECOND, deps, warm_pool),
         Tick::new("calls", FIVE_SECONDS, deps, calls),
         Tick::new("lifecycle", FIVE_SECONDS, deps, lifecycle),
+        Tick::new("domains", FIVE_SECONDS, deps, |deps| async move { domains::sweep(&deps).await }),
+        Tick::new("certificates", FIVE_SECONDS, deps, |deps| async move { certificates::sweep(&deps).await }),
         Tick::new("expiry", MINUTE, deps, expire),
         Tick::new("claims", MINUTE, deps, claims),
         Tick::new("uploads", MINUTE, deps, uploads),

@@ -1,5 +1,6 @@
 //! One file per resource; each has `routes()`.
 
+pub(crate) mod acme;
 mod admin;
 mod ai;
 mod auth;
@@ -10,6 +11,7 @@ mod ci;
 mod content;
 mod deploy;
 mod docs;
+mod domains;
 mod expose;
 mod facilitator;
 mod faucet;
@@ -42,6 +44,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(content::routes())
         .merge(deploy::routes())
         .merge(docs::routes())
+        .merge(domains::routes())
         .merge(expose::routes())
         .merge(facilitator::routes())
         .merge(faucet::routes())

@@ -54,8 +54,22 @@ const RETRY_AFTER_SECS: &str = "2";
 
 impl Plane {
     /// Whether a `Host` header names a site rather than the API.
-    pub fn is_site_host(&self, host: &str) -> bool {
-        self.deps().hosts.parse(host) != SiteHost::NotOurs
+    pub async fn is_site_host(&self, host: &str) -> bool {
+        match self.deps().hosts.parse(host) {
+            SiteHost::NotOurs => false,
+            // A stranger's domain is answered by the API, as an address is.
+            domain @ SiteHost::Custom(_) => {
+                let found = self.sites().target(&self.deps().store, &domain).await;
+                found.is_ok_and(|target| target.is_some())
+            }
+            _ => true,
+        }
+    }
+
+    /// Names that are the platform's and never a tenant's.
+    pub(crate) fn own_names(&self) -> Vec<String> {
+        let hosts = &self.deps().hosts;
+        hosts.api.iter().chain([&hosts.apex]).cloned().collect()
     }
 
     /// Answers a request for a site. Never fails: what goes wrong is a page with a status.

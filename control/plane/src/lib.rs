@@ -11,9 +11,11 @@ pub mod blob;
 pub mod books;
 pub mod budgets;
 pub mod caller;
+mod certificate;
 pub mod ci;
 pub mod content;
 pub mod deploy;
+pub mod domain;
 pub mod expose;
 pub mod faucet;
 pub mod finance;
@@ -61,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) status: status::StatusCache,
     pub(crate) sites: host::SiteMemory,
     gatekeeper: meter::Gatekeeper,
+    certificates: certificate::CertificateMemory,
     users: users::UsersState,
     rest: rest::RestState,
 }
@@ -95,11 +98,12 @@ pub struct Operator {
 impl Plane {
     pub fn new(deps: Arc<Deps>, actors: Actors, config: PlaneConfig) -> Self {
         let started_at = deps.wall.now();
-        let (status, sites) = Default::default();
+        let (status, sites, certificates) = Default::default();
         let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
         let rest = rest::RestState::new(deps.cells.clone());
         let users = users::UsersState::new();
-        let inner = Inner { deps, actors, config, started_at, status, sites, gatekeeper, rest, users };
+        let inner =
+            Inner { deps, actors, config, started_at, status, sites, certificates, gatekeeper, rest, users };
         Self { inner: Arc::new(inner) }
     }
 

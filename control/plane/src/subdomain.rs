@@ -139,7 +139,7 @@ impl Plane {
     }
 
     /// The project of a service key.
-    async fn service_project(&self, caller: &Caller) -> Result<ProjectId, Problem> {
+    pub(crate) async fn service_project(&self, caller: &Caller) -> Result<ProjectId, Problem> {
         let key = self.project_key(caller).await?;
         match key.role {
             KeyRole::Service => Ok(key.project),

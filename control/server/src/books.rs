@@ -92,7 +92,7 @@ async fn report(mut config: Config) -> anyhow::Result<bool> {
     // Books are in the control database and on the chain; connecting to a cell would prepare it.
     config.cells.clear();
     let store = wire::store(&config).await?;
-    let deps = wire::deps(&config, store, NodeId::new(&OsEntropy), 0).await?;
+    let deps = wire::deps(&config, store, NodeId::new(&OsEntropy), wire::Ports::default()).await?;
     let started = node::start_actors(&deps).await?;
     let public_url = config.server.public_url.clone().unwrap_or_default();
     let plane =
@@ -120,6 +120,8 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         google: None,
         ai: None,
         ci: crate::config::CiConfig::default(),
+        domains: crate::config::DomainsConfig::default(),
+        tls: None,
         functions: None,
     };
     lab_config::make(choices, endpoints)

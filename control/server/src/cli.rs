@@ -106,6 +106,8 @@ pub struct UpArgs {
     /// Believe this issuer's identity tokens of workflows instead of GitHub's.
     #[arg(long, value_name = "URL")]
     pub ci_issuer: Option<String>,
+    #[command(flatten)]
+    pub names: NamesArgs,
     /// Write a configuration with which `serve` joins this lab as a second node.
     #[arg(long, value_name = "FILE")]
     pub write_serve_config: Option<PathBuf>,
@@ -159,6 +161,22 @@ pub struct CardArgs {
     pub stripe_url: Option<String>,
     #[arg(long, value_name = "SECRET", hide = true)]
     pub stripe_webhook_secret: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct NamesArgs {
+    /// Ask this DNS server about tenants' own domains instead of the system's.
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns_resolver: Option<SocketAddr>,
+    /// Speak TLS here, with certificates of --acme-directory; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", requires = "acme_directory")]
+    pub tls_listen: Option<SocketAddr>,
+    /// The directory of an ACME authority.
+    #[arg(long, value_name = "URL", requires = "tls_listen")]
+    pub acme_directory: Option<String>,
+    /// PEM of the root that the authority's own certificate comes from.
+    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    pub acme_root: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

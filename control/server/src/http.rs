@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::ServerName;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -13,10 +14,13 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
+
+use crate::tls::Tls;
 
 const CONNECTIONS_MAX: usize = 10_000;
 /// A client that does not finish its headers, or asks for nothing, holds a connection for this long.
@@ -44,9 +48,15 @@ impl HttpServer {
         Self::start_with(listener, router, HEADER_TIME_MAX)
     }
 
+    /// The same behind TLS.
+    pub fn start_tls(listener: TcpListener, router: Router, tls: Tls) -> Self {
+        let (stop, stopped) = watch::channel(None);
+        Self { stop, task: tokio::spawn(serve(listener, router, HEADER_TIME_MAX, Some(tls), stopped)) }
+    }
+
     fn start_with(listener: TcpListener, router: Router, header_time: Duration) -> Self {
         let (stop, stopped) = watch::channel(None);
-        Self { stop, task: tokio::spawn(serve(listener, router, header_time, stopped)) }
+        Self { stop, task: tokio::spawn(serve(listener, router, header_time, None, stopped)) }
     }
 
     /// Accepts nothing new, and gives requests under way `patience` to finish.
@@ -62,6 +72,7 @@ async fn serve(
     listener: TcpListener,
     router: Router,
     header_time: Duration,
+    tls: Option<Tls>,
     mut stopped: watch::Receiver<Option<Duration>>,
 ) {
     let graceful = GracefulShutdown::new();
@@ -76,9 +87,20 @@ async fn serve(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (router, watcher) = (router.clone(), graceful.watcher());
+        let (router, watcher, tls) = (router.clone(), graceful.watcher(), tls.clone());
         tokio::spawn(async move {
-            connection(stream, peer, router, header_time, watcher).await;
+            // Answers are small and clients wait for them.
+            let _ = stream.set_nodelay(true);
+            match tls {
+                None => connection(stream, (peer, None), router, header_time, watcher).await,
+                Some(tls) => match tls.accept(stream).await {
+                    Ok((stream, host)) => {
+                        connection(stream, (peer, Some(ServerName(host))), router, header_time, watcher)
+                            .await;
+                    }
+                    Err(e) => tracing::debug!(%peer, error = &e as &dyn std::error::Error, "no TLS"),
+                },
+            }
             drop(place);
         });
     }
@@ -89,20 +111,22 @@ async fn serve(
     }
 }
 
+/// Who is at the other end, and the host that the handshake named.
+type Peer = (SocketAddr, Option<ServerName>);
+
 async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     router: Router,
     header_time: Duration,
     watcher: Watcher,
 ) {
-    // Answers are small and clients wait for them.
-    let _ = stream.set_nodelay(true);
+    let address = peer.0;
     let asked = Arc::new(Notify::new());
     let first = asked.clone();
     let service = hyper::service::service_fn(move |request| {
         asked.notify_one();
-        answer(request, peer, router.clone())
+        answer(request, peer.clone(), router.clone())
     });
     let serving = builder(header_time).serve_connection(TokioIo::new(stream), service).into_owned();
     // Telling HTTP/1 from HTTP/2 reads bytes before any timer of theirs runs.
@@ -117,7 +141,7 @@ async fn connection(
                 tracing::debug!(error = %e, "connection ended");
             }
         }
-        () = silent => tracing::debug!(%peer, "connection asked for nothing"),
+        () = silent => tracing::debug!(peer = %address, "connection asked for nothing"),
     }
 }
 
@@ -144,10 +168,13 @@ fn builder(header_time: Duration) -> Builder<TokioExecutor> {
 
 async fn answer(
     mut request: hyper::Request<Incoming>,
-    peer: SocketAddr,
+    (peer, host): Peer,
     router: Router,
 ) -> Result<Response, Infallible> {
     request.extensions_mut().insert(ConnectInfo(peer));
+    if let Some(host) = host {
+        request.extensions_mut().insert(host);
+    }
     router.oneshot(request.map(Body::new)).await
 }
 
@@ -155,6 +182,7 @@ async fn answer(
 mod tests {
     use super::*;
     use axum::routing::get;
+    use tokio::net::TcpStream;
 
     async fn started(router: Router) -> (HttpServer, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

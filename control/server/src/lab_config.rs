@@ -12,9 +12,9 @@ use lab::LabEndpoints;
 use types::{Entropy, Network, NodeId, OsEntropy, UsdMicros};
 
 use crate::config::{
-    AiConfig, CellConfig, ChainConfig, CiConfig, Config, ControlDbConfig, FunctionsConfig, GoogleConfig,
-    IdentityConfig, KeystoreConfig, Listen, PricesConfig, S3Config, ServerConfig, SignerConfig, SitesConfig,
-    StripeConfig, defaults,
+    AiConfig, CellConfig, ChainConfig, CiConfig, Config, ControlDbConfig, DomainsConfig, FunctionsConfig,
+    GoogleConfig, IdentityConfig, KeystoreConfig, Listen, PricesConfig, S3Config, ServerConfig, SignerConfig,
+    SitesConfig, StripeConfig, TlsConfig, defaults,
 };
 
 const FEE_PAYER: &str = "lab-fee-payer";
@@ -43,6 +43,8 @@ pub struct Choices<'a> {
     pub ai: Option<AiConfig>,
     /// Whose workflows may deploy.
     pub ci: CiConfig,
+    pub domains: DomainsConfig,
+    pub tls: Option<TlsConfig>,
     /// Where functions run; none without the tools for it.
     pub functions: Option<FunctionsConfig>,
 }
@@ -67,10 +69,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
     let master_key_file = choices.data.join("master.key");
     ensure_master_key(&master_key_file)?;
     let keystore = store_keys(choices.data, lab)?;
-    let payee = lab.payee_address.parse().context("the lab's payee")?;
-    let chain = choices.chain;
-    let own_rpc = vec![lab.chain_rpc.clone()];
-    let rpc_urls = if chain.rpc_urls.is_empty() { own_rpc } else { chain.rpc_urls };
+    let chain = lab_chain(choices.chain, lab)?;
     // A lab that only serves the books has no cell.
     let cells = (!lab.cell_url.is_empty())
         .then(|| CellConfig { name: CELL.to_owned(), url: lab.cell_url.clone().into() })
@@ -93,18 +92,7 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
             single_put_bytes_max: choices.single_put_bytes_max.unwrap_or(defaults::SINGLE_PUT_BYTES_MAX),
         },
         keystore: Some(keystore),
-        chains: vec![ChainConfig {
-            network: NETWORK,
-            rpc_urls: rpc_urls.into_iter().map(Into::into).collect(),
-            payee,
-            payees: chain.payees,
-            facilitate: std::iter::once(payee).chain(chain.facilitate).collect(),
-            facilitated_before: Vec::new(),
-            fee_payer: SignerConfig::Keystore(FEE_PAYER.to_owned()),
-            faucet: Some(SignerConfig::Keystore(FAUCET.to_owned())),
-            instant_max: chain.instant_max.unwrap_or(UsdMicros(defaults::INSTANT_MICROS_MAX as i64)),
-            retained_blocks: chain.retained_blocks.unwrap_or(defaults::RETAINED_BLOCKS),
-        }],
+        chains: vec![chain],
         prices: PricesConfig { every_tier_on: Some(vec![NETWORK]), ..PricesConfig::default() },
         identity: IdentityConfig {
             siwx_domains: choices.siwx_domains,
@@ -117,6 +105,26 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         ai: choices.ai,
         ci: choices.ci,
         functions: choices.functions,
+        domains: choices.domains,
+        tls: choices.tls,
+    })
+}
+
+fn lab_chain(chain: ChainChoices, lab: &LabEndpoints) -> anyhow::Result<ChainConfig> {
+    let payee = lab.payee_address.parse().context("the lab's payee")?;
+    let own_rpc = vec![lab.chain_rpc.clone()];
+    let rpc_urls = if chain.rpc_urls.is_empty() { own_rpc } else { chain.rpc_urls };
+    Ok(ChainConfig {
+        network: NETWORK,
+        rpc_urls: rpc_urls.into_iter().map(Into::into).collect(),
+        payee,
+        payees: chain.payees,
+        facilitate: std::iter::once(payee).chain(chain.facilitate).collect(),
+        facilitated_before: Vec::new(),
+        fee_payer: SignerConfig::Keystore(FEE_PAYER.to_owned()),
+        faucet: Some(SignerConfig::Keystore(FAUCET.to_owned())),
+        instant_max: chain.instant_max.unwrap_or(UsdMicros(defaults::INSTANT_MICROS_MAX as i64)),
+        retained_blocks: chain.retained_blocks.unwrap_or(defaults::RETAINED_BLOCKS),
     })
 }
 
@@ -304,6 +312,11 @@ fn add_optional_sections(value: &mut serde_json::Value, config: &Config) -> anyh
         }
     }
     value["ci"] = serde_json::json!({ "issuer": config.ci.issuer, "audiences": config.ci.audiences });
+    // A second node shares the names; it has no TLS of its own unless it is given a port.
+    value["domains"] = serde_json::json!({ "addresses": config.domains.addresses });
+    if let Some(resolver) = config.domains.resolver {
+        value["domains"]["resolver"] = resolver.to_string().into();
+    }
     if let Some(functions) = &config.functions {
         value["functions"] = serde_json::json!({
             "node": absolute(&functions.node)?,
@@ -323,94 +336,4 @@ fn add_optional_sections(value: &mut serde_json::Value, config: &Config) -> anyh
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_written_configuration_is_one_that_serve_reads() {
-        let data = std::env::temp_dir().join(format!("run402d-{}", hex::encode(&OsEntropy.secret()[..8])));
-        std::fs::create_dir(&data).unwrap();
-        let key = |n: u8| format!("0x{}", hex::encode([n; 32]));
-        let wallet = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266".to_owned();
-        let lab = LabEndpoints {
-            control_url: "postgres://run402@%2Ftmp%2Fsocket:5432/run402".into(),
-            cell_url: "postgres://postgres:secret@127.0.0.1:5433/postgres".into(),
-            postgres_socket_dir: "/tmp/socket".into(),
-            chain_rpc: "http://127.0.0.1:8545".into(),
-            s3_endpoint: "http://127.0.0.1:9000".into(),
-            s3_bucket: "lab".into(),
-            s3_access_key: "access".into(),
-            s3_secret_key: "secret".into(),
-            token_address: wallet.clone(),
-            faucet_address: wallet.clone(),
-            faucet_private_key: key(1),
-            payee_address: wallet.clone(),
-            payee_private_key: key(2),
-            fee_payer_address: wallet,
-            fee_payer_private_key: key(3),
-        };
-        let choices = || Choices {
-            data: &data,
-            listen: Listen { api: "127.0.0.1:0".parse().unwrap(), internal: "127.0.0.1:0".parse().unwrap() },
-            public_url: "http://127.0.0.1:4020".into(),
-            apex: "localhost".into(),
-            port: 4020,
-            siwx_domains: vec!["localhost".into()],
-            admin_wallets: Vec::new(),
-            single_put_bytes_max: None,
-            chain: ChainChoices { retained_blocks: Some(7), ..ChainChoices::default() },
-            stripe: Some(stripe_choice("http://127.0.0.1:9", "whsec_lab")),
-            google: Some(GoogleConfig {
-                client_id: "lab".into(),
-                client_secret: "secret".into(),
-                issuer: "http://127.0.0.1:9".into(),
-            }),
-            ai: Some(AiConfig::at("http://127.0.0.1:9/v1", Some("key".into()))),
-            ci: CiConfig { issuer: "http://127.0.0.1:8".into(), ..CiConfig::default() },
-            functions: Some(FunctionsConfig {
-                node: "/opt/node".into(),
-                esbuild: "/opt/esbuild".into(),
-                folder: data.join("functions"),
-                isolation: functions::Isolation::Namespaces,
-                workers_max: 7,
-                packages: Some(functions::PackagesConfig {
-                    npm: "/opt/npm".into(),
-                    registry: "http://127.0.0.1:7/".into(),
-                    ca_file: None,
-                }),
-                optional: true,
-            }),
-        };
-        let first = make(choices(), &lab).unwrap();
-        let key_before = std::fs::read(&first.server.master_key_file).unwrap();
-        let again = make(choices(), &lab).unwrap();
-        assert_eq!(std::fs::read(&again.server.master_key_file).unwrap(), key_before, "made once");
-        let node_before = node(&data).unwrap();
-        assert_eq!(node(&data).unwrap(), node_before, "a restart is the same node");
-        std::fs::write(data.join("node.id"), "node_12").unwrap();
-        assert_ne!(node(&data).unwrap(), node_before, "a torn file is made anew");
-        let read = Config::parse(&serve_config(&again).unwrap()).unwrap();
-        assert_eq!(read.sites.port, Some(4020));
-        let functions = read.functions.unwrap();
-        assert_eq!((functions.workers_max, functions.optional), (7, false));
-        assert_eq!(functions.packages.unwrap().registry, "http://127.0.0.1:7/");
-        assert_eq!(read.google.unwrap().issuer, "http://127.0.0.1:9");
-        let ai = read.ai.unwrap().provider;
-        assert_eq!((ai.base_url.as_str(), ai.api_key.is_some()), ("http://127.0.0.1:9/v1", true));
-        assert_eq!((read.ci.issuer.as_str(), read.ci.audiences.len()), ("http://127.0.0.1:8", 1));
-        let stripe = read.stripe.unwrap();
-        assert_eq!(
-            (stripe.webhook_secrets.len(), stripe.api_base.as_deref()),
-            (1, Some("http://127.0.0.1:9"))
-        );
-        assert_eq!((read.chains[0].retained_blocks, read.chains[0].rpc_urls.len()), (7, 1));
-        assert_eq!(read.prices.every_tier_on, Some(vec![Network::BaseSepolia]));
-        assert_eq!(
-            read.server.public_url.as_deref(),
-            Some("http://127.0.0.1:4020"),
-            "nodes share their address"
-        );
-        assert!(read.server.master_key_file.is_absolute());
-        std::fs::remove_dir_all(&data).unwrap();
-    }
-}
+mod tests;

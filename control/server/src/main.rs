@@ -18,6 +18,7 @@ mod node;
 mod ready;
 mod serve;
 mod sim;
+mod tls;
 mod up;
 mod wire;
 

@@ -25,6 +25,8 @@ use types::Problem;
 use crate::config::{Config, Listen};
 use crate::generate;
 use crate::http::HttpServer;
+use crate::tls::Tls;
+use crate::wire::Ports;
 
 const REQUEST_SECS_MAX: u64 = 10;
 const FORWARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -36,12 +38,14 @@ const BEATS_PER_TTL: u32 = 3;
 pub struct Names {
     pub api: &'static str,
     pub internal: &'static str,
+    pub tls: &'static str,
 }
 
 /// Sockets that are held before anything else is started.
 pub struct Bound {
     api: TcpListener,
     internal: TcpListener,
+    tls: Option<TcpListener>,
     api_address: SocketAddr,
     internal_address: SocketAddr,
 }
@@ -49,14 +53,19 @@ pub struct Bound {
 impl Bound {
     /// # Errors
     /// One line that names the port and where it is chosen.
-    pub async fn bind(listen: Listen, names: Names) -> anyhow::Result<Self> {
+    pub async fn bind(listen: Listen, tls: Option<SocketAddr>, names: Names) -> anyhow::Result<Self> {
         let api = bind(listen.api, names.api).await?;
         let internal = bind(listen.internal, names.internal).await?;
+        let tls = match tls {
+            Some(address) => Some(bind(address, names.tls).await?),
+            None => None,
+        };
         Ok(Self {
             api_address: api.local_addr().context("reading a listener's address")?,
             internal_address: internal.local_addr().context("reading a listener's address")?,
             api,
             internal,
+            tls,
         })
     }
 
@@ -64,8 +73,13 @@ impl Bound {
         self.api_address
     }
 
-    pub fn api_port(&self) -> u16 {
-        self.api_address.port()
+    /// The ports that URLs may have to name.
+    pub fn ports(&self) -> Ports {
+        Ports { api: self.api_address.port(), tls: self.tls_address().map(|address| address.port()) }
+    }
+
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// How a client on this machine reaches the API.
@@ -98,9 +112,11 @@ pub struct Node {
     heartbeat: JoinHandle<()>,
     _watchdog: Watchdog,
     api: HttpServer,
+    tls: Option<HttpServer>,
     internal: HttpServer,
     internal_url: String,
     listen: SocketAddr,
+    tls_listen: Option<SocketAddr>,
 }
 
 impl Node {
@@ -128,12 +144,29 @@ impl Node {
         let secret = forward_secret(&deps);
         let started = start_actors(&deps).await?;
         let schedule = Schedule::start(&deps).await.context("starting the platform loops")?;
-        let listen = bound.api_address;
+        let (listen, tls_listen) = (bound.api_address, bound.tls_address());
         let plane = Plane::new(deps.clone(), started.actors.clone(), plane_config(config, public_url, lab)?);
         let internal = HttpServer::start(bound.internal, internal_router(started.actors.clone(), secret));
-        let api = HttpServer::start(bound.api, api::router(plane.clone(), api_config(config)));
+        let router = api::router(plane.clone(), api_config(config));
+        let tls = bound
+            .tls
+            .map(|listener| HttpServer::start_tls(listener, router.clone(), Tls::new(plane.clone())));
+        let api = HttpServer::start(bound.api, router);
         tracing::info!(node.id = %deps.node, %listen, internal = %internal_url, "serving");
-        Ok(Self { deps, plane, started, schedule, heartbeat, _watchdog, api, internal, internal_url, listen })
+        Ok(Self {
+            deps,
+            plane,
+            started,
+            schedule,
+            heartbeat,
+            _watchdog,
+            api,
+            tls,
+            internal,
+            internal_url,
+            listen,
+            tls_listen,
+        })
     }
 
     pub fn plane(&self) -> &Plane {
@@ -144,13 +177,23 @@ impl Node {
         self.listen
     }
 
+    pub fn tls_listen(&self) -> Option<SocketAddr> {
+        self.tls_listen
+    }
+
     pub fn internal_url(&self) -> &str {
         &self.internal_url
     }
 
     /// Drains: no new requests, those under way finish, actors give their claims back, and the node leaves.
     pub async fn stop(self) {
-        self.api.stop(Duration::from_secs(REQUEST_SECS_MAX)).await;
+        let (patience, api, tls) = (Duration::from_secs(REQUEST_SECS_MAX), self.api, self.tls);
+        let tls = async move {
+            if let Some(tls) = tls {
+                tls.stop(patience).await;
+            }
+        };
+        tokio::join!(api.stop(patience), tls);
         self.schedule.stop().await;
         self.started.drain().await;
         // Other nodes may still be asking, and are told to look again.
@@ -206,7 +249,7 @@ pub fn plane_config(config: &Config, public_url: String, lab: Option<Value>) -> 
 }
 
 /// The host of a URL without its port, in lower case.
-fn host_of(url: &str) -> Option<String> {
+pub(crate) fn host_of(url: &str) -> Option<String> {
     let uri: http::Uri = url.parse().ok()?;
     uri.host().map(str::to_ascii_lowercase)
 }

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use stripe_fake::{FakeConfig, StripeFake};
 use types::{Entropy, OsEntropy};
 
-use crate::cli::{AiArgs, CardArgs, GoogleArgs, UpArgs};
+use crate::cli::{AiArgs, CardArgs, GoogleArgs, NamesArgs, UpArgs};
 use crate::config::{
-    AiConfig, CiConfig, Config, FunctionsConfig, GoogleConfig, Listen, StripeConfig, defaults, is_issuer,
+    AiConfig, CiConfig, Config, DomainsConfig, FunctionsConfig, GoogleConfig, Listen, StripeConfig,
+    TlsConfig, defaults, is_issuer,
 };
 use crate::drain::StopSignals;
 use crate::lab_config::{self, Choices};
@@ -32,7 +33,8 @@ pub async fn run(arguments: UpArgs) -> anyhow::Result<()> {
     let mut signals = StopSignals::listen()?;
     // First of all: a busy port should not cost the start of two databases.
     let listen = Listen { api: arguments.listen, internal: SocketAddr::from(([127, 0, 0, 1], 0)) };
-    let bound = Bound::bind(listen, Names { api: "--listen", internal: "--listen" }).await?;
+    let names = Names { api: "--listen", internal: "--listen", tls: "--tls-listen" };
+    let bound = Bound::bind(listen, arguments.names.tls_listen, names).await?;
     let data = std::path::absolute(&arguments.data).context("the data directory")?;
     let starting = Lab::start(lab_settings(&data, &arguments), &progress);
     let mut lab = tokio::select! {
@@ -58,10 +60,11 @@ async fn run_node(
     if let Some(path) = &arguments.write_serve_config {
         lab_config::write_serve_config(&config, path)?;
     }
-    let facts = facts(&api, data, &config, lab.endpoints());
+    let mut facts = facts(&api, data, &config, lab.endpoints());
+    facts["tls"] = bound.tls_address().map(|address| address.to_string()).into();
     let starting = async {
         let store = wire::migrated_store(&config).await?;
-        let deps = wire::deps(&config, store, lab_config::node(data)?, bound.api_port()).await?;
+        let deps = wire::deps(&config, store, lab_config::node(data)?, bound.ports()).await?;
         let node = Node::start(&config, deps, bound, Some(facts.clone())).await?;
         healthy(&node).await?;
         anyhow::Ok(node)
@@ -188,6 +191,23 @@ fn ci(arguments: &UpArgs) -> anyhow::Result<CiConfig> {
     Ok(CiConfig { issuer, ..CiConfig::default() })
 }
 
+/// Where names are looked up and certificates come from.
+fn names(arguments: &NamesArgs) -> (DomainsConfig, Option<TlsConfig>) {
+    let domains = DomainsConfig { resolver: arguments.dns_resolver, ..DomainsConfig::default() };
+    let tls =
+        arguments.tls_listen.zip(arguments.acme_directory.clone()).map(|(listen, directory)| TlsConfig {
+            listen,
+            port: None,
+            acme: sites::AcmeConfig {
+                directory,
+                root: arguments.acme_root.clone(),
+                contact: None,
+                orders_per_hour_max: defaults::ORDERS_PER_HOUR_MAX as i64,
+            },
+        });
+    (domains, tls)
+}
+
 fn configure(
     arguments: &UpArgs,
     data: &Path,
@@ -205,6 +225,7 @@ fn configure(
     domains.extend(arguments.siwx_domains.iter().map(|name| name.to_ascii_lowercase()));
     domains.sort();
     domains.dedup();
+    let (names, tls) = names(&arguments.names);
     let choices = Choices {
         data,
         listen: Listen { api, internal: SocketAddr::from(([127, 0, 0, 1], 0)) },
@@ -225,6 +246,8 @@ fn configure(
         google: google(&arguments.google)?,
         ai: ai(&arguments.ai)?,
         ci: ci(arguments)?,
+        domains: names,
+        tls,
         functions: functions(arguments, data),
     };
     lab_config::make(choices, lab)

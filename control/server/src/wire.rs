@@ -19,11 +19,18 @@ use types::{Clock, Entropy, NodeId, OsEntropy, ShiftedClock, SystemClock};
 use crate::config::{ChainConfig, Config, SignerConfig};
 use crate::{functions_wiring, ready};
 
+/// The ports that URLs may have to name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ports {
+    pub api: u16,
+    pub tls: Option<u16>,
+}
+
 /// Connects to everything else, given the control database at its newest version.
 ///
 /// # Errors
 /// Says which service failed and which key of the configuration names it.
-pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) -> anyhow::Result<Arc<Deps>> {
+pub async fn deps(config: &Config, store: Store, node: NodeId, ports: Ports) -> anyhow::Result<Arc<Deps>> {
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let master_key = master_key(&config.server.master_key_file)?;
     let cells =
@@ -47,7 +54,7 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
     let (access, secret) = (s3.access_key.expose_secret(), s3.secret_key.expose_secret());
     let blobs = blobs::S3Blobs::new(&s3.endpoint, &s3.region, &s3.bucket, access, secret);
     // A proxy in front has the scheme's own port; without one, sites are where the API is.
-    let own_port = config.server.public_url.is_none().then_some(api_port);
+    let own_port = config.server.public_url.is_none().then_some(ports.api);
     let port = config.sites.port.or(own_port);
     let movable = match config.server.movable_clock {
         true => Some(Arc::new(moved_clock(&store).await?)),
@@ -57,7 +64,7 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         Some(movable) => movable.clone(),
         None => Arc::new(SystemClock),
     };
-    let functions = functions_wiring::host(config, &store, &clock, api_port).await?;
+    let functions = functions_wiring::host(config, &store, &clock, ports.api).await?;
     let meter = actors::meter::Meter::new(&*entropy);
     let cards = cards(config, &master_key)?;
     let google = config.google.clone().map(|google| users::oidc::Provider::new(google.provider()));
@@ -80,9 +87,29 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, api_port: u16) ->
         cards,
         ai: ai(config)?,
         prices,
-        hosts: sites::Hosts::new(&config.sites.scheme, &config.sites.apex, port),
+        hosts: hosts(config, port, ports.tls),
+        dns: dns(config),
+        acme: config.tls.as_ref().map(|tls| sites::Acme::new(tls.acme.clone())),
         actors: OnceLock::new(),
     }))
+}
+
+/// How names are read and written.
+fn hosts(config: &Config, port: Option<u16>, tls_port: Option<u16>) -> sites::Hosts {
+    let public = config.server.public_url.as_deref().and_then(crate::node::host_of);
+    let api = config.identity.siwx_domains.iter().cloned().chain(public).collect();
+    let hosts = sites::Hosts::new(&config.sites.scheme, &config.sites.apex, port).with_api(api);
+    match config.tls.as_ref().and_then(|tls| tls.port).or(tls_port) {
+        Some(port) => hosts.with_tls(port),
+        None => hosts,
+    }
+}
+
+/// What asks about tenants' own domains. A server without DNS works, but for those.
+fn dns(config: &Config) -> Option<sites::Dns> {
+    let dns = sites::Dns::new(config.domains.dns(&config.sites.apex));
+    dns.inspect_err(|e| tracing::warn!(error = e as &dyn std::error::Error, "no domains of tenants' own"))
+        .ok()
 }
 
 /// The Stripe account of the configuration, if it has one. Asks nothing of it yet.

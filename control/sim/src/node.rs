@@ -104,6 +104,8 @@ async fn deps(world: &World, store: Store, id: NodeId, alive: Arc<AtomicBool>) -
         blobs: world.blobs.clone(),
         prices: world.prices.clone(),
         hosts: sites::Hosts::new("http", DOMAIN, None),
+        dns: None,
+        acme: None,
         actors: OnceLock::new(),
         store,
     }))

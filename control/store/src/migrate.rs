@@ -44,6 +44,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     100 "0100_functions",
     101 "0101_function_schedules",
     110 "0110_ci",
+    111 "0111_domains",
+    112 "0112_certificates",
     120 "0120_ai",
 ];
 

@@ -13,7 +13,7 @@ mod host;
 mod parts;
 
 pub use activate::{ActivateRefused, NameChange, release_activate, release_fail};
-pub use host::{SiteTarget, site_of_deployment, site_of_project, site_of_subdomain};
+pub use host::{SiteTarget, site_of_deployment, site_of_domain, site_of_project, site_of_subdomain};
 pub(crate) use parts::release_function;
 pub use parts::{
     ReleaseFunction, Route, functions_elsewhere, release_functions, release_routes, sort_routes,

@@ -167,6 +167,9 @@ codes! {
     DeploySubdomainTaken, "SUBDOMAIN_TAKEN", 409, "deploy", false, "edit_request", "Another project owns this name. Choose a different one and plan again.";
     SubdomainReserved, "SUBDOMAIN_RESERVED", 409, "validation", false, "edit_request", "The name is kept for its previous owner for a while. Choose a different one.";
     DeploymentNotFound, "DEPLOYMENT_NOT_FOUND", 404, "not_found", false, "deploy_site_first", "Deploy a site first, then claim the name.";
+    BadDomain, "BAD_DOMAIN", 400, "validation", false, "edit_request", "Use a domain of your own, such as www.acme.dev: two labels or more, in one script, not the platform's and not like it.";
+    DomainTaken, "DOMAIN_TAKEN", 409, "validation", false, "edit_request", "Another project holds this domain. Take its TXT record out of DNS first, or give the domain up there.";
+    MisdirectedRequest, "MISDIRECTED_REQUEST", 421, "validation", true, "retry", "Make a connection of its own for this host.";
     // Deploys by CI workflows; published clients compare these in lower case.
     CiInvalidRequest, "invalid_request", 400, "validation", false, "edit_request", "Correct the named field of the request.";
     CiInvalidToken, "invalid_token", 401, "auth", false, "authenticate", "Ask the CI provider for a new identity token for this server's audience, and exchange it once.";

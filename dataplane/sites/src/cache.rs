@@ -145,6 +145,7 @@ impl Cache {
             SiteHost::Project(public_id) => releases::site_of_project(store, public_id).await,
             SiteHost::Subdomain(name) => releases::site_of_subdomain(store, name).await,
             SiteHost::Deployment(id) => releases::site_of_deployment(store, id).await,
+            SiteHost::Custom(domain) => releases::site_of_domain(store, domain).await,
             SiteHost::Unknown | SiteHost::NotOurs => return Ok(None),
         };
         match (found, known) {
@@ -225,6 +226,14 @@ impl Cache {
         }
     }
 
+    /// A tenant's own domain moved.
+    pub fn forget_domain(&self, domain: &str) {
+        self.inner.hints.fetch_add(1, Ordering::SeqCst);
+        if let Some(known) = lock(&self.inner.hosts).peek_mut(&SiteHost::Custom(domain.to_owned())) {
+            known.asked_at = None;
+        }
+    }
+
     /// Hints may have been lost: everything is asked about again.
     pub fn forget_all(&self) {
         self.inner.hints.fetch_add(1, Ordering::SeqCst);
@@ -249,7 +258,7 @@ impl Cache {
 }
 
 async fn follow_once(store: &Store, inner: &std::sync::Weak<Inner>) -> Result<(), StoreError> {
-    let mut hints = store.listen(&["project", "subdomain"]).await?;
+    let mut hints = store.listen(&["project", "subdomain", "domain"]).await?;
     loop {
         // Now and then without a hint, to notice that nobody needs them any more.
         let hint = match tokio::time::timeout(FRESH * 20, hints.next()).await {
@@ -262,6 +271,7 @@ async fn follow_once(store: &Store, inner: &std::sync::Weak<Inner>) -> Result<()
             None => {}
             Some(None) => cache.forget_all(),
             Some(Some((channel, payload))) if channel == "subdomain" => cache.forget_name(&payload),
+            Some(Some((channel, payload))) if channel == "domain" => cache.forget_domain(&payload),
             Some(Some((_, payload))) => {
                 if let Ok(id) = payload.parse() {
                     cache.forget_project(ProjectId(id));

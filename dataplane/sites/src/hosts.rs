@@ -13,6 +13,10 @@ pub struct Hosts {
     pub apex: String,
     /// In URLs when it is not the scheme's own.
     pub port: Option<u16>,
+    /// The API's own names outside of the apex, lower case: never a tenant's.
+    pub api: Vec<String>,
+    /// Where TLS is spoken, if it is: tenants' own domains are shown with it.
+    pub tls_port: Option<u16>,
 }
 
 /// What a `Host` header names.
@@ -24,9 +28,11 @@ pub enum SiteHost {
     Subdomain(String),
     /// One deployment, by its `dpl_` id.
     Deployment(String),
+    /// A tenant's own domain, if anybody's: one spelling.
+    Custom(String),
     /// Under the apex, but no name of that shape can exist.
     Unknown,
-    /// Not under the apex, or the apex itself: the API's.
+    /// The API's own names and the apex, and what is no domain at all, such as an address: the API's.
     NotOurs,
 }
 
@@ -35,7 +41,48 @@ const API_LABEL: &str = "api";
 
 impl Hosts {
     pub fn new(scheme: impl Into<String>, apex: impl Into<String>, port: Option<u16>) -> Self {
-        Self { scheme: scheme.into(), apex: apex.into().to_ascii_lowercase(), port }
+        Self {
+            scheme: scheme.into(),
+            apex: apex.into().to_ascii_lowercase(),
+            port,
+            api: Vec::new(),
+            tls_port: None,
+        }
+    }
+
+    /// With the API's own names.
+    pub fn with_api(mut self, names: Vec<String>) -> Self {
+        self.api = names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
+        self
+    }
+
+    /// With TLS on that port.
+    pub fn with_tls(mut self, port: u16) -> Self {
+        self.tls_port = Some(port);
+        self
+    }
+
+    /// Whether a name is the API's own and could have a certificate.
+    pub fn is_api_name(&self, host: &str) -> bool {
+        is_domain(host)
+            && (self.api.iter().any(|name| name == host) || host == self.apex || self.is_api_label(host))
+    }
+
+    fn is_api_label(&self, host: &str) -> bool {
+        host.strip_suffix(self.apex.as_str()).and_then(|rest| rest.strip_suffix('.')) == Some(API_LABEL)
+    }
+
+    /// The address of a tenant's own domain.
+    pub fn custom_url(&self, domain: &str) -> String {
+        let (scheme, own, port) = match (self.tls_port, self.scheme.as_str()) {
+            (Some(port), _) => ("https", 443, Some(port)),
+            (None, "https") => ("https", 443, self.port),
+            (None, _) => ("http", 80, self.port),
+        };
+        match port.filter(|port| *port != own) {
+            Some(port) => format!("{scheme}://{domain}:{port}"),
+            None => format!("{scheme}://{domain}"),
+        }
     }
 
     pub fn project_url(&self, public_id: &str) -> String {
@@ -69,7 +116,11 @@ impl Hosts {
         let host = host.strip_suffix('.').unwrap_or(host);
         let Some(labels) = host.strip_suffix(self.apex.as_str()).and_then(|rest| rest.strip_suffix('.'))
         else {
-            return SiteHost::NotOurs;
+            let is_api = host == self.apex || self.api.iter().any(|name| name == host);
+            return match !is_api && is_domain(host) {
+                true => SiteHost::Custom(host.to_owned()),
+                false => SiteHost::NotOurs,
+            };
         };
         match labels.split_once('.') {
             None if labels == API_LABEL => SiteHost::NotOurs,
@@ -93,6 +144,15 @@ fn without_port(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.contains(':') => name,
         _ => host,
     }
+}
+
+/// At least two labels, and no address.
+fn is_domain(host: &str) -> bool {
+    let labels = || host.split('.');
+    host.len() <= 253
+        && labels().count() >= 2
+        && labels().all(is_label)
+        && labels().next_back().is_some_and(|last| last.bytes().any(|b| b.is_ascii_lowercase()))
 }
 
 fn is_label(text: &str) -> bool {
@@ -166,7 +226,8 @@ mod tests {
     }
 
     #[test]
-    fn the_apex_addresses_and_strangers_are_the_apis() {
+    fn the_apex_and_addresses_are_the_apis() {
+        let hosts = lab().with_api(vec!["API.Example.test".into()]);
         for host in [
             "",
             "localhost",
@@ -174,13 +235,37 @@ mod tests {
             "127.0.0.1:4020",
             "[::1]:4020",
             "api.localhost",
-            "evil.test",
             "notlocalhost",
-            "shop.localhost.evil.test",
             ".localhost.evil",
+            "api.example.test",
+            "evil..test",
+            "-a.test",
+            "10.0.0.1.",
         ] {
-            assert_eq!(lab().parse(host), SiteHost::NotOurs, "{host:?}");
+            assert_eq!(hosts.parse(host), SiteHost::NotOurs, "{host:?}");
         }
+    }
+
+    #[test]
+    fn any_other_domain_may_be_a_tenants_own() {
+        for (host, domain) in [
+            ("evil.test", "evil.test"),
+            ("WWW.Acme.Dev.:443", "www.acme.dev"),
+            ("shop.localhost.evil.test", "shop.localhost.evil.test"),
+            ("xn--bcher-kva.de", "xn--bcher-kva.de"),
+        ] {
+            assert_eq!(lab().parse(host), SiteHost::Custom(domain.into()), "{host:?}");
+        }
+        assert_eq!(lab().custom_url("www.acme.dev"), "http://www.acme.dev:4020");
+        assert_eq!(lab().with_tls(4443).custom_url("www.acme.dev"), "https://www.acme.dev:4443");
+        assert_eq!(lab().with_tls(443).custom_url("www.acme.dev"), "https://www.acme.dev");
+        let api = lab().with_api(vec!["API.Example.test".into(), "127.0.0.1".into()]);
+        assert!(api.is_api_name("api.example.test") && api.is_api_name("api.localhost"));
+        assert!(
+            !api.is_api_name("127.0.0.1")
+                && !api.is_api_name("localhost")
+                && !api.is_api_name("shop.localhost")
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod billing;
 mod ci;
 mod content;
 mod deploy;
+mod domains;
 mod expose;
 mod facilitator;
 mod functions;
@@ -42,6 +43,7 @@ const PARTS: &[&[Operation]] = &[
     ai::OPERATIONS,
     functions::OPERATIONS,
     subdomains::OPERATIONS,
+    domains::OPERATIONS,
     ci::OPERATIONS,
     service::OPERATIONS,
     admin::OPERATIONS,

@@ -8,6 +8,7 @@ mod billing;
 mod blob;
 mod ci;
 mod deploy;
+mod domains;
 mod expose;
 mod functions;
 mod image;
@@ -70,6 +71,9 @@ pub enum Command {
     /// Names under the hosting apex.
     #[command(subcommand)]
     Subdomains(subdomains::Subdomains),
+    /// Domains of your own.
+    #[command(subcommand)]
+    Domains(domains::Domains),
     /// Deploys by CI workflows.
     #[command(subcommand)]
     Ci(ci::Ci),
@@ -106,6 +110,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Cdn(cdn) => blob::cdn(cdn, context).await,
         Command::Functions(functions) => functions::run(functions, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
+        Command::Domains(domains) => domains::run(domains, context).await,
         Command::Ai(ai) => ai::run(ai, context).await,
         Command::Image(image) => image::run(image, context).await,
         Command::Ci(ci) => ci::run(ci, context).await,

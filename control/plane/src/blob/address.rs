@@ -20,7 +20,7 @@ pub struct AssetRef {
     pub sha256: Sha256Hex,
     pub size_bytes: u64,
     pub content_type: String,
-    /// On a name that the project claimed, if it has one.
+    /// On a domain of the project's own, else on a name that it claimed, else on its own host.
     pub url: Option<String>,
     pub immutable_url: Option<String>,
     /// On the project's own host.
@@ -31,7 +31,7 @@ pub struct AssetRef {
 /// Where a project's blobs are shown.
 #[derive(Debug, Clone)]
 pub struct AssetHosts {
-    /// `scheme://host[:port]` of a name that the project claimed, if it has one.
+    /// `scheme://host[:port]` of the host that is preferred.
     shown: String,
     /// The same of the project itself.
     own: String,
@@ -97,8 +97,15 @@ impl Plane {
     pub(crate) async fn asset_hosts(&self, project: ProjectId) -> Result<AssetHosts, Problem> {
         let deps = self.deps();
         let own = deps.hosts.project_url(&self.project_live(project).await?.public_id);
-        let names = store::subdomains::subdomain_list(&deps.store, project).await.map_err(store_problem)?;
-        let shown = names.first().map_or_else(|| own.clone(), |name| deps.hosts.subdomain_url(&name.name));
+        let domain = store::domains::domain_shown(&deps.store, project).await.map_err(store_problem)?;
+        let shown = match domain {
+            Some(domain) => deps.hosts.custom_url(&domain),
+            None => {
+                let names = store::subdomains::subdomain_list(&deps.store, project).await;
+                let names = names.map_err(store_problem)?;
+                names.first().map_or_else(|| own.clone(), |name| deps.hosts.subdomain_url(&name.name))
+            }
+        };
         Ok(AssetHosts { shown, own })
     }
 }

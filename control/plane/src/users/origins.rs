@@ -64,6 +64,11 @@ impl Plane {
                 let is_own = self.project_live(project).await?.public_id == public_id;
                 is_own.then(|| hosts.project_url(&public_id))
             }
+            SiteHost::Custom(domain) => {
+                let found = store::domains::domain_holder(&self.deps().store, &domain).await;
+                let found = found.map_err(store_problem)?;
+                found.filter(|found| found.project == project).map(|_| hosts.custom_url(&domain))
+            }
             _ => None,
         };
         let own = own.and_then(|own| Url::parse(&own).ok());

@@ -21,6 +21,11 @@ pub const RETAINED_BLOCKS: u64 = 1024;
 pub const RECONCILE_SECS: u64 = 300;
 /// The same where Stripe is a stand-in on this machine.
 pub const LAB_RECONCILE_SECS: u64 = 10;
+/// # Source
+/// Let's Encrypt, "ACME protocol".
+pub const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// Authorities have limits of their own; this one keeps us below them.
+pub const ORDERS_PER_HOUR_MAX: u64 = 100;
 pub const OPERATOR_NAME: &str = "Self-hosted Run402";
 pub const OPERATOR_CONTACT: &str = "the operator of this server";
 

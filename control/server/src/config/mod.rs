@@ -10,6 +10,7 @@ mod functions;
 mod google;
 mod http;
 mod identity;
+mod names;
 mod prices;
 mod reader;
 mod stripe;
@@ -26,6 +27,7 @@ pub use functions::FunctionsConfig;
 pub use google::{GoogleConfig, is_issuer};
 pub use http::{Listen, ServerConfig, SitesConfig};
 pub use identity::IdentityConfig;
+pub use names::{DomainsConfig, TlsConfig};
 pub use prices::PricesConfig;
 pub use reader::Mistake;
 pub use stripe::StripeConfig;
@@ -50,6 +52,9 @@ pub struct Config {
     pub ai: Option<AiConfig>,
     /// Whose workflows may deploy: GitHub's, unless told otherwise.
     pub ci: CiConfig,
+    pub domains: DomainsConfig,
+    /// TLS is spoken here where it is there; elsewhere a proxy in front does.
+    pub tls: Option<TlsConfig>,
     /// Functions run where it is there.
     pub functions: Option<FunctionsConfig>,
 }
@@ -123,6 +128,8 @@ impl Config {
         let google = root.section_if_there("google").map(GoogleConfig::read);
         let ai = root.section_if_there("ai").map(AiConfig::read);
         let ci = CiConfig::read(root.section_or_empty("ci"));
+        let domains = DomainsConfig::read(root.section_or_empty("domains"));
+        let tls = root.section_if_there("tls").map(TlsConfig::read);
         let functions = root.section_if_there("functions").map(FunctionsConfig::read);
         root.check(
             distinct(chains.iter().flatten().map(|chain| chain.network.to_string())),
@@ -143,32 +150,25 @@ impl Config {
             control_db: control_db?,
             cells: cells.into_iter().collect::<Option<_>>()?,
             s3: s3?,
-            keystore: match keystore {
-                Some(keystore) => Some(keystore?),
-                None => None,
-            },
+            keystore: there(keystore)?,
             chains: chains.into_iter().collect::<Option<_>>()?,
             prices: prices?,
             identity: identity?,
-            stripe: match stripe {
-                Some(stripe) => Some(stripe?),
-                None => None,
-            },
-            google: match google {
-                Some(google) => Some(google?),
-                None => None,
-            },
-            ai: match ai {
-                Some(ai) => Some(ai?),
-                None => None,
-            },
+            stripe: there(stripe)?,
+            google: there(google)?,
+            ai: there(ai)?,
             ci: ci?,
-            functions: match functions {
-                Some(functions) => Some(functions?),
-                None => None,
-            },
+            domains: domains?,
+            tls: there(tls)?,
+            functions: there(functions)?,
         })
     }
+}
+
+/// A section that may be left out, and was read without a mistake where it is there.
+#[expect(clippy::option_option, reason = "left out, read with mistakes, read well")]
+fn there<T>(section: Option<Option<T>>) -> Option<Option<T>> {
+    section.map_or(Some(None), |read| read.map(Some))
 }
 
 fn distinct(names: impl Iterator<Item = String>) -> bool {

@@ -196,4 +196,4 @@ macro_rules! read_parsed {
     )*};
 }
 
-read_parsed!(std::net::SocketAddr, types::Wallet, types::Network);
+read_parsed!(std::net::SocketAddr, std::net::IpAddr, types::Wallet, types::Network);

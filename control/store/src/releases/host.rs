@@ -37,6 +37,20 @@ pub async fn site_of_subdomain(store: &Store, name: &str) -> Result<Option<SiteT
     target(store, sql, name).await
 }
 
+/// The release of the name that an active domain shows. A domain whose name is gone shows nothing.
+///
+/// # Errors
+/// `Db` only.
+pub async fn site_of_domain(store: &Store, domain: &str) -> Result<Option<SiteTarget>, StoreError> {
+    let sql = "select p.id as project_id, r.id as release_id from custom_domains d
+        join projects p on p.id = d.project_id and p.phase = 'ready'
+        left join subdomains s on s.name = d.subdomain_name and s.project_id = p.id
+        left join releases r on r.deployment_id = s.deployment_id and r.project_id = p.id
+          and r.status in ('active', 'superseded')
+        where d.domain = $1 and d.status = 'active'";
+    target(store, sql, domain).await
+}
+
 /// The release of a deployment that is or was live.
 ///
 /// # Errors

@@ -192,6 +192,8 @@ impl Provider {
     /// # Errors
     /// `Unreachable`; `Token` when the shape, the algorithm, the key or the signature is wrong.
     pub async fn claims<C: DeserializeOwned>(&self, token: &str, now: DateTime<Utc>) -> Result<C, OidcError> {
+        // Nobody is asked about what is no token at all.
+        verify::header(token)?;
         let keys = self.keys(now, Refresh::WhenOld).await?;
         match verify::signed(token, &keys) {
             Err(TokenError::UnknownKey) => {

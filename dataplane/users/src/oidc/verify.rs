@@ -1,7 +1,7 @@
 //! An ID token, judged. Pure.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -98,13 +98,7 @@ pub(super) fn verify(token: &str, keys: &JwkSet, expected: &Expected<'_>) -> Res
 /// # Errors
 /// `Signature`, `UnknownKey`.
 pub(super) fn signed<C: DeserializeOwned>(token: &str, keys: &JwkSet) -> Result<C, TokenError> {
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(TokenError::Signature);
-    }
-    let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Signature)?;
-    if header.alg != Algorithm::RS256 {
-        return Err(TokenError::Signature);
-    }
+    let header = header(token)?;
     let key = header.kid.as_deref().and_then(|kid| keys.find(kid)).ok_or(TokenError::UnknownKey)?;
     if !signs_rs256(key) {
         return Err(TokenError::Signature);
@@ -116,6 +110,18 @@ pub(super) fn signed<C: DeserializeOwned>(token: &str, keys: &JwkSet) -> Result<
     rules.validate_exp = false;
     rules.validate_aud = false;
     Ok(jsonwebtoken::decode::<C>(token, &key, &rules).map_err(|_| TokenError::Signature)?.claims)
+}
+
+/// What can be said of a token without any key.
+///
+/// # Errors
+/// `Signature`.
+pub(super) fn header(token: &str) -> Result<Header, TokenError> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(TokenError::Signature);
+    }
+    let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Signature)?;
+    if header.alg == Algorithm::RS256 { Ok(header) } else { Err(TokenError::Signature) }
 }
 
 fn signs_rs256(key: &Jwk) -> bool {
