@@ -1,10 +1,13 @@
 //! npm packages, from a registry of our own that serves whatever a hostile author would publish.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::sync::Arc;
 
 use base64::Engine;
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use functions::{BundleError, Bundler, Packages, PackagesConfig, RunnerConfig, Sources};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
@@ -20,7 +23,7 @@ fn file<'a>(path: &'a str, text: &'a str) -> Entry<'a> {
     Entry(path, '0', "", text.as_bytes())
 }
 
-/// A tar archive in the ustar format. npm takes it without compression.
+/// A tar archive in the ustar format, compressed.
 fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     for Entry(path, kind, target, bytes) in entries {
@@ -44,7 +47,9 @@ fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
         out.resize(out.len().next_multiple_of(512), 0);
     }
     out.resize(out.len() + 1024, 0);
-    out
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(&out).unwrap();
+    gzip.finish().unwrap()
 }
 
 /// A registry at a port of its own.
