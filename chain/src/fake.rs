@@ -152,9 +152,13 @@ impl FakeChain {
             let waiting = std::mem::take(&mut state.pool);
             state.pool = txs.chain(waiting).collect();
         }
-        for at in 0..old.len() {
+        let skip_secs = std::mem::take(&mut state.skip_secs);
+        for (at, block) in old.iter().enumerate() {
+            // Time is not taken back: a block's is the clock's, whoever makes it.
+            state.skip_secs = block.head.timestamp.saturating_sub(state.head().timestamp + BLOCK_SECS);
             state.mine(at == 0 && dropped == Dropped::Remined);
         }
+        state.skip_secs = skip_secs;
         state.head()
     }
 

@@ -190,6 +190,50 @@ async fn a_payment_that_was_dropped_with_its_payers_money_is_made_good_when_that
     world.stop().await;
 }
 
+// B03. Goal: the same when the chain mines the lane's bytes again before the lane looks, so that its nonce is as
+// used as before. Method: drop the block with payer's money and payment, and have a stranger offer the bytes.
+#[tokio::test]
+async fn a_payment_that_is_mined_again_to_no_effect_is_made_good_when_its_money_is_back() {
+    let world = World::start().await;
+    let node = world.node().await;
+    node.tick().await;
+    let payer = Payer::new([1; 32]).unwrap();
+    let mint = async |nonce| payer.mint(NETWORK, nonce, PRICE).await.unwrap();
+    world.chain.offer(&mint(0).await);
+    world.chain.mine();
+    let payment = world.present_unfunded(&key(1), PRICE).await;
+    node.step(payment.id).await;
+    world.chain.mine();
+    node.lane_step().await;
+    node.drive(&world, payment.id, PaymentState::Credited).await;
+    let attempts = world.store.chain_txs_of_intent(payment.id.0).await.unwrap();
+    assert_eq!(attempts[0].succeeded, Some(true));
+
+    world.chain.reorg(2, Dropped::Gone);
+    world.chain.send_raw(&attempts[0].raw).await.unwrap();
+    world.chain.mine();
+    assert_eq!(world.chain.pooled(), 0, "mined, and reverted");
+    node.drive(&world, payment.id, PaymentState::Settling).await;
+    for _ in 0..3 {
+        node.lane_step().await;
+        node.step(payment.id).await;
+        world.chain.mine();
+    }
+    assert_eq!(world.payment(payment.id).await.state, PaymentState::Settling);
+
+    world.chain.offer(&mint(0).await);
+    world.chain.mine();
+    node.step(payment.id).await;
+    world.chain.mine();
+    node.drive(&world, payment.id, PaymentState::Credited).await;
+    let attempts = world.store.chain_txs_of_intent(payment.id.0).await.unwrap();
+    assert_eq!(attempts.iter().map(|a| a.succeeded).collect::<Vec<_>>(), [Some(false), None]);
+    assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros(-PRICE.0));
+    world.check_books().await;
+    node.stop().await;
+    world.stop().await;
+}
+
 // B05. Goal: above the limit nothing is credited below its level. Method: 26 dollars, block by block.
 #[tokio::test]
 async fn a_large_payment_waits_for_a_safe_block() {

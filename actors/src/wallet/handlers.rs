@@ -17,6 +17,7 @@ use super::effect::Job;
 use super::error::{chain_error, signer_error};
 use super::messages::Reply;
 use super::state::{LaneState, Role};
+use super::sweep;
 use crate::Deps;
 use crate::kit::ActorError;
 
@@ -65,6 +66,9 @@ async fn once(deps: &Arc<Deps>, state: &mut LaneState, job: Job) -> Result<Reply
         return Ok(sent(live.hash));
     }
     if let Some(done) = attempts.iter().find(|a| a.purpose != Purpose::Cancel && a.succeeded == Some(true)) {
+        if !stands(deps, state, done).await? {
+            sweep::reopen(deps, state, done.nonce).await?;
+        }
         return Ok(sent(done.hash));
     }
     // Whatever was signed before can never be mined again: its nonce is used up.
@@ -87,6 +91,14 @@ async fn once(deps: &Arc<Deps>, state: &mut LaneState, job: Job) -> Result<Reply
     let row = stored(&new, deps.wall.now());
     broadcast(deps, state, &row).await?;
     Ok(sent(row.hash))
+}
+
+/// Whether the chain still shows that an attempt did its work. Between two looks at the lane a reorganisation may
+/// have mined its bytes again where they do nothing, and the nonce is as used as before (B03).
+async fn stands(deps: &Deps, state: &LaneState, done: &ChainTxRow) -> Result<bool, ActorError> {
+    let receipt = state.chain(deps)?.rpc.receipt(done.hash).await;
+    let receipt = receipt.map_err(|e| chain_error("read a receipt", e))?;
+    Ok(receipt.is_some_and(|receipt| receipt.succeeded))
 }
 
 /// Gas limit and bid, or why the chain would refuse.

@@ -67,16 +67,18 @@ pub(super) async fn on_step(deps: &Arc<Deps>, state: &mut LaneState) -> Result<R
     Ok(Reply::Done)
 }
 
-/// The chain does not show these nonces as used (any more): what was mined there fell out with a
-/// reorganisation.
-async fn reopen(deps: &Deps, state: &LaneState, used: i64) -> Result<(), ActorError> {
+/// What was mined at these nonces fell out with a reorganisation: the chain does not show them as used any more,
+/// or shows something else there. What it shows now, the next sweep finds out.
+pub(super) async fn reopen(deps: &Deps, state: &LaneState, first: i64) -> Result<(), ActorError> {
     let mut tx = deps.store.fenced(&state.fence).await?;
-    let reopened = chain_txs_reopened(&mut tx, state.id, used).await?;
+    let reopened = chain_txs_reopened(&mut tx, state.id, first).await?;
     if reopened == 0 {
         return Ok(());
     }
     tx.commit().await?;
-    tracing::warn!(lane.id = %state.id, from_nonce = used, reopened, "transactions left the chain; sending them again");
+    tracing::warn!(
+        lane.id = %state.id, from_nonce = first, reopened, "transactions left the chain; looking at them again"
+    );
     Ok(())
 }
 

@@ -59,7 +59,11 @@ async fn a_settlement_is_seen_once_and_follows_a_reorganisation() {
     assert_eq!(seen(&chain).await[0].block_hash, again.hash);
     chain.reorg(1, Dropped::Remined);
     assert_eq!(seen(&chain).await.len(), 1);
-    chain.reorg(2, Dropped::Gone);
+    chain.skip_secs(60);
+    let late = chain.mine();
+    chain.skip_secs(5);
+    assert_eq!(chain.reorg(3, Dropped::Gone).timestamp, late.timestamp, "time is not taken back");
+    assert_eq!(chain.mine().timestamp, late.timestamp + 7);
     assert_eq!((seen(&chain).await, chain.pooled()), (vec![], 0));
     assert_eq!(chain.nonce(signer(0x77).address(), NonceAt::Latest).await, Ok(0));
 }
