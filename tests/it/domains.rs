@@ -216,8 +216,8 @@ async fn a_domain_has_one_owner_and_the_proof_decides_who() {
     lab.assert_books_agree();
 }
 
-// Goal: a project's claims are bounded, also when they come at once. Method: all but one are there; eight more are asked
-// for at the same instant.
+// Goal: a project's claims are bounded, also when they come at once. Method: all but one are there; eight more are
+// asked for at the same instant.
 #[tokio::test]
 async fn a_project_may_claim_so_many_and_no_more() {
     let dns = DnsServer::start().await;
