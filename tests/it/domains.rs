@@ -12,7 +12,12 @@ use crate::deploys::deploy;
 mod tls;
 
 async fn lab(dns: &DnsServer) -> Lab {
-    let args = vec!["--dns-resolver".to_owned(), dns.address.to_string()];
+    lab_with(dns, &[]).await
+}
+
+async fn lab_with(dns: &DnsServer, more: &[&str]) -> Lab {
+    let mut args = vec!["--dns-resolver".to_owned(), dns.address.to_string()];
+    args.extend(more.iter().map(|word| (*word).to_owned()));
     Lab::start_with(LabOptions { args, ..LabOptions::default() }).await
 }
 
@@ -211,8 +216,8 @@ async fn a_domain_has_one_owner_and_the_proof_decides_who() {
     lab.assert_books_agree();
 }
 
-// Goal: a project's claims are bounded, also when they come at once. Method: all but one are there; eight more are asked
-// for at the same instant.
+// Goal: a project's claims are bounded, also when they come at once. Method: all but one are there; eight more are
+// asked for at the same instant.
 #[tokio::test]
 async fn a_project_may_claim_so_many_and_no_more() {
     let dns = DnsServer::start().await;
@@ -240,15 +245,19 @@ async fn a_project_may_claim_so_many_and_no_more() {
     lab.assert_books_agree();
 }
 
-// Goal: the rules of names (reserved, punycode, homographs), an apex by its addresses, and the words of the CLI.
+// Goal: the rules of names (reserved, punycode, homographs, the platform's own and their twins), an apex by its
+// addresses, and the words of the CLI.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_have_rules_and_words() {
     let dns = DnsServer::start().await;
-    let lab = lab(&dns).await;
+    let lab = lab_with(&dns, &["--apex", "lab402.test", "--siwx-domain", "api.acme402.test"]).await;
+    dns.a("domains.lab402.test", Ipv4Addr::LOCALHOST);
     let (_, project) = named_site(&lab, "shop", b"one").await;
-    for domain in
-        ["localhost", "x.localhost", "127.0.0.1", "*.acme.test", "аррӏе.com", "pаypal.com", "xn--a.dev", ""]
-    {
+    let special = ["localhost", "x.localhost", "127.0.0.1", "*.acme.test", "xn--a.dev", ""];
+    let alike = ["аррӏе.com", "pаypal.com"];
+    let own = ["lab402.test", "x.lab402.test", "API.acme402.test", "x.api.acme402.test."];
+    let twins = ["1ab402.test", "x.lab4o2.test", "xn--lb402-4ve.test", "api.асme402.test"];
+    for domain in special.into_iter().chain(alike).chain(own).chain(twins) {
         refused(&add(&lab, &project, domain, "shop").await, 400, "BAD_DOMAIN");
     }
     refused(&add(&lab, &project, "a.acme.test", "nobodys").await, 404, "RESOURCE_NOT_FOUND");
