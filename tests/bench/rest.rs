@@ -1,16 +1,20 @@
 //! The REST engine beside pgbench that runs the same statements on the same server, pipelined in one round trip.
 //!
 //! In process: neither side has HTTP, and ours is given role and claims instead of a token.
+//! `-- 2000` says how many projects lie beside the fifty hot ones; 150 unless said.
 
 #![expect(clippy::unwrap_used, reason = "in a bench a panic is the report")]
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bench::postgres::Postgres;
-use bench::{CONTROL_SETTINGS, Latencies, SEED, Table, median, missing, output, per_second, program};
+use bench::{
+    CONTROL_SETTINGS, Latencies, SEED, Table, cpu_secs, median, missing, output, per_second, program,
+    resident_kib,
+};
 use rest::rest::{Ask, Role, Target, Who};
 use rest::{Limits, Rest, SqlRequest};
 use serde_json::{Value, json};
@@ -24,10 +28,11 @@ const TURN: Duration = Duration::from_millis(1_500);
 const TURNS: usize = 3;
 /// Until the backends of the turn before have ended, which count against the login's limit.
 const ENDING: Duration = Duration::from_millis(300);
+/// In all, and how many of them are asked without end.
+const PROJECTS: usize = 150;
+const HOT: usize = 50;
 const KEY: [u8; 32] = [7; 32];
 const USER: &str = "00000000-0000-4000-8000-000000000007";
-/// Ticks of the kernel's accounting in a second.
-const TICKS_PER_SEC: f64 = 100.0;
 
 const TABLES: &str = "
   create table items (id int generated always as identity primary key, owner uuid, title text, amount int,
@@ -77,6 +82,8 @@ async fn main() {
         world.compare(&mut table, pgbench.as_deref(), what, &ask, by_hand).await;
     }
     world.cold(&mut table).await;
+    let projects = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(PROJECTS);
+    world.many(&mut table, projects).await;
     table.finish("the CPU of one backend per connection; the insert, the sync of its commit");
 }
 
@@ -131,9 +138,9 @@ impl World {
         let (mut ours, mut theirs, mut by_hands) = (Vec::new(), Vec::new(), Vec::new());
         let (mut latencies, mut cpu, mut requests) = (Latencies::default(), 0.0, 0);
         for _ in 0..TURNS {
-            let before = cpu_secs();
+            let before = cpu_secs(std::process::id());
             let (rate, took) = self.turn(ask).await;
-            cpu += cpu_secs() - before;
+            cpu += cpu_secs(std::process::id()) - before;
             requests += took.len();
             ours.push(rate);
             latencies.extend(took);
@@ -245,6 +252,62 @@ impl World {
         let (cold, warm) = (format!("{:.1?}", cold.at(0.5)), format!("{:.1?}", warm.at(0.5)));
         table.row(["first request, schema of 1,000 tables", "", &cold, "its next", &warm, "", ""]);
     }
+
+    /// Many projects that were asked once, some of which are asked without end: what the others cost in memory, and
+    /// what the hot ones wait, beside one that is alone.
+    async fn many(&self, table: &mut Table, projects: usize) {
+        let request = ask("GET", "items", "select=id,title&order=id&limit=20", "");
+        let mut slots = Vec::new();
+        for n in 0..projects {
+            let rows = "create table items (id int primary key, title text);
+                insert into items select n, 'item ' || n from generate_series(1, 20) n";
+            let slot = project(&self.store, &self.cells, rows).await;
+            let manifest = json!({"version": "1", "tables": [
+                {"name": "items", "expose": true, "policy": "public_read_authenticated_write"}]});
+            rest::expose::apply(&self.cells, &slot, &manifest).await.unwrap();
+            slots.push(slot);
+            if n % 100 == 99 {
+                eprintln!("{} of {projects} projects", n + 1);
+            }
+        }
+        let rest = Rest::new(self.cells.clone());
+        let before = resident_kib(std::process::id());
+        for slot in &slots {
+            assert_eq!(rest.answer(slot, who(), request.clone()).await.unwrap().status, 200);
+        }
+        let each = resident_kib(std::process::id()).saturating_sub(before) as f64 / projects as f64;
+        let mut alone = hot(&rest, &slots[..1], &request).await;
+        let mut many = hot(&rest, &slots[..HOT.min(projects)], &request).await;
+        let tail = |took: &mut Latencies| took.at(0.99).as_secs_f64() * 1_000.0;
+        let what = format!("p99 of {HOT} hot projects of {projects}, {CALLERS} callers");
+        let beside = Some(("one project", tail(&mut alone)));
+        table.rate(&what, "ms", tail(&mut many), beside, &many.text());
+        table.rate("memory of each project that was asked", "KiB", each, None, "");
+    }
+}
+
+/// As many callers as for one project, each going from project to project.
+async fn hot(rest: &Rest, slots: &[Slot], request: &Ask) -> Latencies {
+    let started = Instant::now();
+    let callers = (0..CALLERS).map(|caller| async move {
+        let mut latencies = Latencies::default();
+        for turn in 0.. {
+            if started.elapsed() > TURN * 2 {
+                break;
+            }
+            let slot = &slots[(caller * 7 + turn) % slots.len()];
+            let begun = Instant::now();
+            assert_eq!(rest.answer(slot, who(), request.clone()).await.unwrap().status, 200);
+            // Connections that are made anew, in the first rounds, are not what is asked about.
+            if started.elapsed() > TURN {
+                latencies.add(begun.elapsed());
+            }
+        }
+        latencies
+    });
+    let mut all = Latencies::default();
+    futures::future::join_all(callers).await.into_iter().for_each(|one| all.extend(one));
+    all
 }
 
 /// A slot that holds what `tables` makes; nobody's.
@@ -257,13 +320,4 @@ async fn project(store: &Store, cells: &Cells, tables: &str) -> Slot {
 async fn sql(cells: &Cells, slot: &Slot, text: &str) {
     let request = SqlRequest { text: text.to_owned(), params: Vec::<Value>::new() };
     rest::sql::run(cells, slot, request, Limits::default()).await.unwrap();
-}
-
-/// Processor time of this process, of all its threads.
-fn cpu_secs() -> f64 {
-    let text = std::fs::read_to_string(PathBuf::from("/proc/self/stat")).unwrap();
-    let after_name = text.rsplit_once(')').unwrap().1;
-    let ticks: f64 =
-        after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum();
-    ticks / TICKS_PER_SEC
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use bench::{SEED, Table, median, missing, output, program, resident_kib};
+use bench::{Load, SEED, Table, load, median, missing, program, resident_kib};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tests::{Customer, Lab, Site, eventually};
@@ -14,13 +14,7 @@ use tests::{Customer, Lab, Site, eventually};
 const PAGES: [(&str, usize); 2] = [("1 KiB", 1 << 10), ("100 KiB", 100 << 10)];
 const CONNECTIONS: usize = 32;
 const TURNS: usize = 3;
-
-/// What one run of wrk says.
-struct Load {
-    rate: f64,
-    p50: String,
-    p99: String,
-}
+const SITES: usize = 10_000;
 
 #[tokio::main]
 async fn main() {
@@ -38,16 +32,16 @@ async fn main() {
         let host = deploy(&lab, &page).await;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..TURNS {
-            ours.push(load(&wrk, &lab.url("/"), &host));
-            theirs.push(load(&wrk, &format!("{}/{size}.html", peer.base), "localhost"));
+            ours.push(load(&wrk, &lab.url("/"), CONNECTIONS, &[&format!("Host: {host}")], None));
+            let (url, header) = (format!("{}/{size}.html", peer.base), ["Host: localhost"]);
+            theirs.push(load(&wrk, &url, CONNECTIONS, &header, None));
         }
-        let rate = |loads: &[Load]| median(&mut loads.iter().map(|load| load.rate).collect::<Vec<_>>());
         let (our_rate, their_rate) = (rate(&ours), rate(&theirs));
-        let said = |load: &Load| format!("{} / {}", load.p50, load.p99);
         let what = format!("{name}, {CONNECTIONS} connections");
-        table.rate(&what, "requests/s", our_rate, Some(("nginx", their_rate)), &said(&ours[TURNS - 1]));
-        table.row([&format!("{name} of nginx"), "", "", "", "", "", &said(&theirs[TURNS - 1])]);
+        table.rate(&what, "requests/s", our_rate, Some(("nginx", their_rate)), &ours[TURNS - 1].text());
+        table.row([&format!("{name} of nginx"), "", "", "", "", "", &theirs[TURNS - 1].text()]);
     }
+    many(&lab, &wrk, &mut table, folder.path()).await;
     let own = resident_kib(u32::try_from(lab.server.pid()).unwrap()) as f64 / 1024.0;
     table.rate(
         "resident after the load",
@@ -63,18 +57,54 @@ async fn main() {
     );
 }
 
-/// A request every time the last is answered, on each connection, for some seconds.
-fn load(wrk: &Path, url: &str, host: &str) -> Load {
-    let mut command = Command::new(wrk);
-    command.args(["--threads=1", "--duration=3s", "--latency"]);
-    command.arg(format!("--connections={CONNECTIONS}")).arg(format!("--header=Host: {host}")).arg(url);
-    let text = output(&mut command);
-    assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{text}");
-    let after = |name: &str| {
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(name).map(str::trim));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+fn rate(loads: &[Load]) -> f64 {
+    median(&mut loads.iter().map(|load| load.rate).collect::<Vec<_>>())
+}
+
+/// Ten thousand sites in turn, each with a name and a release of its own, beside the first of them alone.
+async fn many(lab: &Lab, wrk: &Path, table: &mut Table, folder: &Path) {
+    let host = deploy(lab, "one page of many").await;
+    let public_id = host.trim_start_matches("pr-").split('.').next().unwrap();
+    let script = format!(
+        "begin;
+         create temporary table made on commit drop as
+           select gen_random_uuid() as id, n, p.id as project_id, p.active_release as release_id
+           from projects p, generate_series(0, {SITES} - 1) n where p.public_id = '{public_id}';
+         insert into releases (id, project_id, operation_id, plan_id, status, digest, deployment_id, created_by, created_at)
+           select m.id, m.project_id, r.operation_id, r.plan_id, 'superseded', r.digest,
+             'dpl_many_' || lpad(to_hex(m.n), 6, '0'), r.created_by, r.created_at
+           from made m join releases r on r.id = m.release_id;
+         insert into release_files (release_id, path, sha256, size_bytes, content_type)
+           select m.id, f.path, f.sha256, f.size_bytes, f.content_type
+           from made m join release_files f on f.release_id = m.release_id;
+         insert into subdomains (name, project_id, deployment_id, created_at, updated_at)
+           select 'many-' || n, project_id, 'dpl_many_' || lpad(to_hex(n), 6, '0'), now(), now() from made;
+         commit;"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(script)).execute(&lab.database().await).await.unwrap();
+    let port = lab.api.rsplit(':').next().unwrap();
+    // Far apart from one request to the next, so that nothing near is found again by chance.
+    let file = |name: &str, sites: usize| {
+        let path = folder.join(name);
+        let host = format!("'many-' .. (n * 7919 % {sites}) .. '.localhost:{port}'");
+        let text = format!(
+            "local n = 0
+             request = function() n = n + 1; return wrk.format('GET', '/', {{ Host = {host} }}) end"
+        );
+        std::fs::write(&path, text).unwrap();
+        path
     };
-    Load { rate: after("Requests/sec:").parse().unwrap(), p50: after("50%"), p99: after("99%") }
+    let (one, all) = (file("one.lua", 1), file("all.lua", SITES));
+    let ask = |script: &Path| load(wrk, &lab.url("/"), CONNECTIONS, &[], Some(script));
+    ask(&all);
+    let (mut ours, mut alone) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        alone.push(ask(&one));
+        ours.push(ask(&all));
+    }
+    let beside = Some(("one site", rate(&alone)));
+    table.rate("10,000 sites in turn", "requests/s", rate(&ours), beside, &ours[TURNS - 1].text());
+    table.row(["one site alone", "", "", "", "", "", &alone[TURNS - 1].text()]);
 }
 
 /// A server on a free loopback port. Ended when dropped.

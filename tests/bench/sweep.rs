@@ -5,13 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use bench::{Table, per_second, resident_kib};
+use bench::{Table, cpu_secs, per_second, resident_kib};
 use sqlx::{AssertSqlSafe, PgPool};
 use tests::Lab;
 
 const ACCOUNTS: i64 = 100_000;
-/// Ticks of the kernel's accounting in a second.
-const TICKS_PER_SEC: f64 = 100.0;
 
 #[tokio::main]
 async fn main() {
@@ -74,13 +72,4 @@ async fn bare(database: &PgPool) -> Duration {
     let took = started.elapsed();
     sqlx::query("drop table bare").execute(database).await.unwrap();
     took
-}
-
-/// Processor time of a process, of all its threads.
-fn cpu_secs(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    // User and system, the 14th and 15th of the line.
-    let ticks: f64 = fields[11..=12].iter().map(|field| field.parse::<f64>().unwrap()).sum();
-    ticks / TICKS_PER_SEC
 }

@@ -96,3 +96,46 @@ async fn a_taken_reserved_or_malformed_name_is_refused() {
     let foreign = claim(&lab, &other, "fine-name", deployment).await;
     assert!(matches!(foreign.status, 403 | 404), "another project's deployment: {foreign:?}");
 }
+
+// Goal: a host that nobody moved is not asked about again while the database's hints arrive; when their connection is
+// lost, everything is. Method: move a name without a hint; look; cut the connection; look.
+#[tokio::test]
+async fn what_a_name_shows_is_believed_while_hints_arrive_and_no_longer() {
+    let lab = Lab::start().await;
+    let (wallet, project) = lab.project().await;
+    let first = deploy(&lab, &wallet, &project, &[("index.html", b"one")]).await;
+    let first = first["urls"]["deployment_id"].as_str().unwrap();
+    let url = claim(&lab, &project, "my-app", first).await.body["url"].as_str().unwrap().to_owned();
+    let second = deploy(&lab, &wallet, &project, &[("index.html", b"two")]).await;
+    let second = second["urls"]["deployment_id"].as_str().unwrap();
+    let shows = async || fetch(&lab, &url, "/", &[]).await.body;
+    tests::eventually("the name to follow", 10, || async { (shows().await == "two").then_some(()) }).await;
+
+    let database = lab.database().await;
+    let unheard = async |deployment: &str| {
+        let mut moving = database.begin().await.unwrap();
+        sqlx::query("set local session_replication_role = replica").execute(&mut *moving).await.unwrap();
+        let moved = "update subdomains set deployment_id = $1 where name = 'my-app'";
+        sqlx::query(moved).bind(deployment).execute(&mut *moving).await.unwrap();
+        moving.commit().await.unwrap();
+    };
+    // Longer than an answer is believed without hints.
+    let believed = std::time::Duration::from_secs(5);
+    unheard(first).await;
+    let until = std::time::Instant::now() + believed;
+    while std::time::Instant::now() < until {
+        assert_eq!(shows().await, "two", "it was asked about again");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+        where query ilike '%pg_backend_pid%' and pid <> pg_backend_pid()";
+    let cut: i64 = sqlx::query_scalar(cut).fetch_one(&database).await.unwrap();
+    assert!(cut > 0, "nobody listens");
+    tests::eventually("the name to be asked about", 15, || async { (shows().await == "one").then_some(()) })
+        .await;
+
+    let moved = "update subdomains set deployment_id = $1 where name = 'my-app'";
+    sqlx::query(moved).bind(second).execute(&database).await.unwrap();
+    tests::eventually("a move that is heard of", 10, || async { (shows().await == "two").then_some(()) })
+        .await;
+}

@@ -115,6 +115,7 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         siwx_domains: Vec::new(),
         admin_wallets: Vec::new(),
         single_put_bytes_max: None,
+        project_requests_per_sec: None,
         chain: lab_config::ChainChoices::default(),
         stripe: None,
         google: None,

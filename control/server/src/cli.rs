@@ -93,6 +93,9 @@ pub struct UpArgs {
     /// Blobs larger than this are uploaded in parts of 16 MiB; 5 GiB unless given.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=5_368_709_120))]
     pub single_put_bytes_max: Option<u64>,
+    /// How often each project may ask in a second; 100 unless given.
+    #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub project_requests_per_sec: Option<u32>,
     #[command(flatten)]
     pub chain: ChainArgs,
     #[command(flatten)]

@@ -34,6 +34,8 @@ pub struct Choices<'a> {
     pub admin_wallets: Vec<types::Wallet>,
     /// Larger blobs come in parts; as with S3 unless chosen.
     pub single_put_bytes_max: Option<u64>,
+    /// Of one project; the built-in number unless chosen.
+    pub project_requests_per_sec: Option<u32>,
     pub chain: ChainChoices,
     /// Where cards are paid; none in a lab without cards.
     pub stripe: Option<StripeConfig>,
@@ -93,7 +95,11 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         },
         keystore: Some(keystore),
         chains: vec![chain],
-        prices: PricesConfig { every_tier_on: Some(vec![NETWORK]), ..PricesConfig::default() },
+        prices: PricesConfig {
+            every_tier_on: Some(vec![NETWORK]),
+            project_requests_per_sec: choices.project_requests_per_sec,
+            ..PricesConfig::default()
+        },
         identity: IdentityConfig {
             siwx_domains: choices.siwx_domains,
             siwx_origins: Vec::new(),
@@ -269,6 +275,9 @@ fn serve_config(config: &Config) -> anyhow::Result<String> {
             "admin_wallets": config.identity.admin_wallets,
         },
     });
+    if let Some(rate) = config.prices.project_requests_per_sec {
+        value["prices"]["project_requests_per_sec"] = rate.into();
+    }
     add_optional_sections(&mut value, config)?;
     let table = toml::Table::try_from(value).context("writing the configuration as TOML")?;
     Ok(format!("# Made by `run402d up --write-serve-config`: a second node of the same lab.\n{table}"))

@@ -235,6 +235,7 @@ fn configure(
         siwx_domains: domains,
         admin_wallets: arguments.admin_wallets.clone(),
         single_put_bytes_max: arguments.single_put_bytes_max,
+        project_requests_per_sec: arguments.project_requests_per_sec,
         chain: lab_config::ChainChoices {
             rpc_urls: arguments.chain.chain_rpc.clone(),
             payees: arguments.chain.retired_payees.clone(),

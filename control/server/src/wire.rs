@@ -49,6 +49,9 @@ pub async fn deps(config: &Config, store: Store, node: NodeId, ports: Ports) -> 
     if let Some(price) = config.prices.image {
         prices = prices.images_at(price);
     }
+    if let Some(rate) = config.prices.project_requests_per_sec {
+        prices.project_requests_per_sec = rate;
+    }
     let prices = prices.only_networks(|network| chains.get(network).is_some());
     let s3 = &config.s3;
     let (access, secret) = (s3.access_key.expose_secret(), s3.secret_key.expose_secret());

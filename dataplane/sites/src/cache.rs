@@ -2,8 +2,8 @@
 //! files.
 //!
 //! Releases and bytes never change, so they are kept until room is needed. Which release a host shows does
-//! change: an answer is believed for [`FRESH`], and less when the database says that something moved. When
-//! the database is away the last answer goes on being given.
+//! change: the database says so, and an answer is believed while the connection that says it was seen to work
+//! within [`FRESH`]; without one, for that long. When the database is away the last answer goes on being given.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -21,10 +21,13 @@ use crate::SiteHost;
 use crate::resolve::Lookup;
 use crate::respond::FileRef;
 
-/// How long a host's release is believed without asking again. A hint from the database ends it earlier.
+/// How long a host's release is believed without asking again, or without knowing that hints arrive. A hint from the
+/// database ends it earlier.
 const FRESH: Duration = Duration::from_secs(3);
-const HOSTS_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
-const RELEASES_MAX: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
+/// How often the connection of the hints is tried.
+const TRIED_EVERY: Duration = Duration::from_secs(1);
+const HOSTS_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
+const RELEASES_MAX: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 const OBJECTS_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 /// Files of all remembered releases together.
 const FILES_MAX: usize = 1_000_000;
@@ -63,9 +66,17 @@ pub struct Cache {
 struct Inner {
     /// How many hints came, to notice one that came while a question was under way.
     hints: AtomicU64,
+    heard: Mutex<Option<Heard>>,
     hosts: Mutex<LruCache<SiteHost, Known>>,
     releases: Mutex<Weighed<ReleaseId, Arc<ReleaseMap>>>,
     objects: Mutex<Weighed<Sha256Hex, Bytes>>,
+}
+
+/// Every hint arrived between these two.
+#[derive(Clone, Copy)]
+struct Heard {
+    since: Instant,
+    tried_at: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -112,6 +123,7 @@ impl Default for Cache {
         Self {
             inner: Arc::new(Inner {
                 hints: AtomicU64::new(0),
+                heard: Mutex::new(None),
                 hosts: Mutex::new(LruCache::new(HOSTS_MAX)),
                 releases: Mutex::new(Weighed::new(RELEASES_MAX, FILES_MAX)),
                 objects: Mutex::new(Weighed::new(OBJECTS_MAX, OBJECT_BYTES_MAX)),
@@ -129,7 +141,7 @@ impl Cache {
     pub async fn target(&self, store: &Store, host: &SiteHost) -> Result<Option<SiteTarget>, StoreError> {
         let known = lock(&self.inner.hosts).get(host).copied();
         if let Some(known) = known
-            && known.asked_at.is_some_and(|at| monotonic().duration_since(at) < FRESH)
+            && known.asked_at.is_some_and(|at| self.inner.is_fresh(at, monotonic()))
         {
             return Ok(known.target);
         }
@@ -236,6 +248,7 @@ impl Cache {
 
     /// Hints may have been lost: everything is asked about again.
     pub fn forget_all(&self) {
+        *lock(&self.inner.heard) = None;
         self.inner.hints.fetch_add(1, Ordering::SeqCst);
         for (_, known) in lock(&self.inner.hosts).iter_mut() {
             known.asked_at = None;
@@ -257,22 +270,45 @@ impl Cache {
     }
 }
 
+impl Inner {
+    /// Whether nothing can have moved unnoticed since it was asked.
+    fn is_fresh(&self, asked_at: Instant, now: Instant) -> bool {
+        let young = |at: Instant| now.saturating_duration_since(at) < FRESH;
+        young(asked_at)
+            || lock(&self.heard).is_some_and(|heard| heard.since <= asked_at && young(heard.tried_at))
+    }
+}
+
 async fn follow_once(store: &Store, inner: &std::sync::Weak<Inner>) -> Result<(), StoreError> {
     let mut hints = store.listen(&["project", "subdomain", "domain"]).await?;
+    let (mut since, mut tried_at) = (None, None::<Instant>);
     loop {
-        // Now and then without a hint, to notice that nobody needs them any more.
-        let hint = match tokio::time::timeout(FRESH * 20, hints.next()).await {
-            Ok(hint) => Some(hint?),
-            Err(_) => None,
-        };
+        if tried_at.is_none_or(|at| at.elapsed() >= TRIED_EVERY) {
+            let now = monotonic();
+            let unbroken = hints.is_unbroken().await?;
+            // Nobody needs them any more.
+            let Some(inner) = inner.upgrade() else { return Ok(()) };
+            if !unbroken {
+                Cache { inner: inner.clone() }.forget_all();
+                since = None;
+            }
+            tried_at = Some(now);
+            // What was asked before this connection listened may have moved unheard.
+            let since = *since.get_or_insert_with(monotonic);
+            *lock(&inner.heard) = Some(Heard { since, tried_at: now });
+        }
+        let Ok(hint) = tokio::time::timeout(TRIED_EVERY, hints.next()).await else { continue };
+        let hint = hint?;
         let Some(inner) = inner.upgrade() else { return Ok(()) };
         let cache = Cache { inner };
         match hint {
-            None => {}
-            Some(None) => cache.forget_all(),
-            Some(Some((channel, payload))) if channel == "subdomain" => cache.forget_name(&payload),
-            Some(Some((channel, payload))) if channel == "domain" => cache.forget_domain(&payload),
-            Some(Some((_, payload))) => {
+            None => {
+                cache.forget_all();
+                (since, tried_at) = (None, None);
+            }
+            Some((channel, payload)) if channel == "subdomain" => cache.forget_name(&payload),
+            Some((channel, payload)) if channel == "domain" => cache.forget_domain(&payload),
+            Some((_, payload)) => {
                 if let Ok(id) = payload.parse() {
                     cache.forget_project(ProjectId(id));
                 }

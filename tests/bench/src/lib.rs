@@ -3,11 +3,13 @@
 //!
 //! A bench prints what it found and judges nothing: there are no thresholds here.
 
+mod load;
 #[path = "../../../control/store/tests/common/postgres.rs"]
 pub mod postgres;
 mod table;
 mod timing;
 
+pub use load::{Load, load};
 pub use table::Table;
 pub use timing::{Latencies, alternate, median, per_second};
 
@@ -56,4 +58,16 @@ pub fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+/// Ticks of the kernel's accounting in a second.
+const TICKS_PER_SEC: f64 = 100.0;
+
+/// Processor time of a process so far, of all its threads, in seconds.
+pub fn cpu_secs(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    // User and system, the 14th and 15th of the line.
+    let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    ticks / TICKS_PER_SEC
 }

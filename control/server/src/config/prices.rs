@@ -1,4 +1,4 @@
-//! `[prices]`: which networks pay for what, and what a tier or an image costs.
+//! `[prices]`: which networks pay for what, what a tier or an image costs, and how often a project may ask.
 
 use types::{Network, Tier, UsdMicros};
 
@@ -6,6 +6,7 @@ use super::reader::Section;
 
 /// Above this a price is more likely a slip of units than a price.
 const PRICE_MICROS_MAX: u64 = 100_000_000_000;
+const REQUESTS_PER_SEC_MAX: u64 = 1_000_000;
 
 #[derive(Debug, Default)]
 pub struct PricesConfig {
@@ -15,6 +16,8 @@ pub struct PricesConfig {
     pub tiers: Vec<(Tier, UsdMicros)>,
     /// An image's price, unless it is the built-in one.
     pub image: Option<UsdMicros>,
+    /// Requests a second of one project on each node, unless it is the built-in number.
+    pub project_requests_per_sec: Option<u32>,
 }
 
 impl PricesConfig {
@@ -31,10 +34,19 @@ impl PricesConfig {
             Some(section) => read_price(section).map(Some),
             None => Some(None),
         };
+        let write = "1 to 1000000 requests a second";
+        let rate = s.optional::<u64>("project_requests_per_sec", write);
+        let usable = rate.flatten().is_none_or(|rate| (1..=REQUESTS_PER_SEC_MAX).contains(&rate));
+        s.check(usable, "project_requests_per_sec", || write.to_owned());
         s.finish();
         let tiers = tiers.into_iter().collect::<Option<Vec<_>>>()?;
         let tiers = tiers.into_iter().flatten().collect();
-        Some(Self { every_tier_on: every_tier_on?, tiers, image: image? })
+        Some(Self {
+            every_tier_on: every_tier_on?,
+            tiers,
+            image: image?,
+            project_requests_per_sec: rate?.and_then(|rate| rate.try_into().ok()),
+        })
     }
 }
 

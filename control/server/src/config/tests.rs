@@ -98,6 +98,17 @@ fn a_network_of_real_money_has_no_faucet_and_each_network_is_there_once() {
     assert!(found.iter().any(|key| key == "chains") && found.iter().any(|key| key == "keystore"));
 }
 
+#[test]
+fn a_project_may_ask_so_often_and_not_never() {
+    let prices = |section: &str| Config::parse(&format!("{EXAMPLE}\n[prices]\n{section}"));
+    let config = prices("project_requests_per_sec = 5").unwrap();
+    assert_eq!(config.prices.project_requests_per_sec, Some(5));
+    for bad in ["0", "-1", "1000001", "1.5"] {
+        let refused = prices(&format!("project_requests_per_sec = {bad}"));
+        assert!(matches!(refused, Err(ConfigError::Mistakes(_))), "{bad:?} is taken");
+    }
+}
+
 // A31.
 #[test]
 fn a_tier_may_have_another_price_and_never_none() {

@@ -32,6 +32,7 @@ fn the_written_configuration_is_one_that_serve_reads() {
         siwx_domains: vec!["localhost".into()],
         admin_wallets: Vec::new(),
         single_put_bytes_max: None,
+        project_requests_per_sec: Some(50),
         chain: ChainChoices { retained_blocks: Some(7), ..ChainChoices::default() },
         stripe: Some(stripe_choice("http://127.0.0.1:9", "whsec_lab")),
         google: Some(GoogleConfig {
@@ -82,6 +83,7 @@ fn the_written_configuration_is_one_that_serve_reads() {
     assert_eq!((stripe.webhook_secrets.len(), stripe.api_base.as_deref()), (1, Some("http://127.0.0.1:9")));
     assert_eq!((read.chains[0].retained_blocks, read.chains[0].rpc_urls.len()), (7, 1));
     assert_eq!(read.prices.every_tier_on, Some(vec![Network::BaseSepolia]));
+    assert_eq!(read.prices.project_requests_per_sec, Some(50));
     assert_eq!(read.server.public_url.as_deref(), Some("http://127.0.0.1:4020"), "nodes share their address");
     assert!(read.server.master_key_file.is_absolute());
     std::fs::remove_dir_all(&data).unwrap();
