@@ -6,7 +6,7 @@ use store::ledger::{AccountRef, Currency};
 use store::payments::{PaymentRow, PaymentState};
 use types::UsdMicros;
 
-use crate::testing::{NETWORK, PRICE, World, eventually, key};
+use crate::testing::{NETWORK, Node, PRICE, World, eventually, key};
 
 /// Anybody may submit a signed authorisation and pay the gas.
 async fn submit_as_stranger(world: &World, payment: &PaymentRow) {
@@ -142,21 +142,27 @@ async fn only_the_chain_says_that_a_payment_failed_or_expired() {
     world.stop().await;
 }
 
-// B03. Goal: a payment whose payer lost, with the same reorganisation, what it paid from is made good once that
-// is back. Method: drop the block with both; what the lane sends again reverts; then the payer has money again.
-#[tokio::test]
-async fn a_payment_that_was_dropped_with_its_payers_money_is_made_good_when_that_is_back() {
-    let world = World::start().await;
+/// A payment in the block after the one with the money that it pays from, which is offered again by what comes third.
+async fn mined_after_its_money(world: &World) -> (Node, PaymentRow, Vec<u8>) {
     let node = world.node().await;
     node.tick().await;
     let payer = Payer::new([1; 32]).unwrap();
-    let mint = async |nonce| payer.mint(NETWORK, nonce, PRICE).await.unwrap();
-    world.chain.offer(&mint(0).await);
+    let money = payer.mint(NETWORK, 0, PRICE).await.unwrap();
+    world.chain.offer(&money);
     world.chain.mine();
     let payment = world.present_unfunded(&key(1), PRICE).await;
     assert_eq!(payment.key.payer, payer.address());
     node.step(payment.id).await;
     world.chain.mine();
+    (node, payment, money)
+}
+
+// B03. Goal: a payment whose payer lost, with the same reorganisation, what it paid from is made good once that
+// is back. Method: drop the block with both; what the lane sends again reverts; then the payer has money again.
+#[tokio::test]
+async fn a_payment_that_was_dropped_with_its_payers_money_is_made_good_when_that_is_back() {
+    let world = World::start().await;
+    let (node, payment, money) = mined_after_its_money(&world).await;
     node.drive(&world, payment.id, PaymentState::Credited).await;
 
     world.chain.reorg(2, Dropped::Gone);
@@ -176,7 +182,7 @@ async fn a_payment_that_was_dropped_with_its_payers_money_is_made_good_when_that
     }
     assert_eq!(world.balance(AccountRef::x402_clearing(NETWORK)).await, UsdMicros::ZERO);
 
-    world.chain.offer(&mint(0).await);
+    world.chain.offer(&money);
     world.chain.mine();
     node.step(payment.id).await;
     world.chain.mine();
@@ -195,15 +201,7 @@ async fn a_payment_that_was_dropped_with_its_payers_money_is_made_good_when_that
 #[tokio::test]
 async fn a_payment_that_is_mined_again_to_no_effect_is_made_good_when_its_money_is_back() {
     let world = World::start().await;
-    let node = world.node().await;
-    node.tick().await;
-    let payer = Payer::new([1; 32]).unwrap();
-    let mint = async |nonce| payer.mint(NETWORK, nonce, PRICE).await.unwrap();
-    world.chain.offer(&mint(0).await);
-    world.chain.mine();
-    let payment = world.present_unfunded(&key(1), PRICE).await;
-    node.step(payment.id).await;
-    world.chain.mine();
+    let (node, payment, money) = mined_after_its_money(&world).await;
     node.lane_step().await;
     node.drive(&world, payment.id, PaymentState::Credited).await;
     let attempts = world.store.chain_txs_of_intent(payment.id.0).await.unwrap();
@@ -221,7 +219,7 @@ async fn a_payment_that_is_mined_again_to_no_effect_is_made_good_when_its_money_
     }
     assert_eq!(world.payment(payment.id).await.state, PaymentState::Settling);
 
-    world.chain.offer(&mint(0).await);
+    world.chain.offer(&money);
     world.chain.mine();
     node.step(payment.id).await;
     world.chain.mine();
