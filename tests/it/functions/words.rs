@@ -17,10 +17,17 @@ export default async (req: Request): Promise<Response> => {
 };
 ";
 
-// Goal: a site with an API route, a function that writes through adminDb() and a secret works end to end by the
-// command line alone.
+const TICK: &str = "import { adminDb } from '@run402/functions';
+export default async () => {
+  await adminDb().from('items').insert({ title: `${process.env.GREETING} by the clock` });
+  return new Response('written');
+};
+";
+
+// Goal: a site with an API route, a cron function that writes through adminDb() and a secret works end to end by
+// the command line alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_with_an_api_and_a_secret_is_deployed_and_looked_at_by_words() {
+async fn a_site_with_an_api_a_cron_and_a_secret_is_deployed_and_looked_at_by_words() {
     let lab = Lab::start().await;
     let home = fresh_folder();
     std::fs::create_dir_all(&home).unwrap();
@@ -49,7 +56,8 @@ async fn a_site_with_an_api_and_a_secret_is_deployed_and_looked_at_by_words() {
         "database": { "migrations": [{ "id": "001",
             "sql": "create table items (id serial primary key, title text not null)" }] },
         "secrets": { "require": ["GREETING"] },
-        "functions": { "replace": { "api": { "source": API } } },
+        "functions": { "replace": {
+            "api": { "source": API }, "tick": { "source": TICK, "schedule": "*/15 * * * *" } } },
         "routes": { "replace": [{ "pattern": "/api/*", "target": { "type": "function", "name": "api" } }] },
         "site": { "replace": { "index.html": "home" } },
     });
@@ -62,6 +70,23 @@ async fn a_site_with_an_api_and_a_secret_is_deployed_and_looked_at_by_words() {
     assert_eq!((made.status, &made.body["title"]), (201, &json!("salutations world")), "{made:?}");
     let rows = run(&["projects", "sql", id, "select title from items"]);
     assert_eq!(rows["rows"], json!([{ "title": "salutations world" }]), "{rows}");
+
+    eventually("the schedule to be read", 20, || async {
+        let all = run(&["functions", "list", id]);
+        let all = all["functions"].as_array().unwrap();
+        let tick = all.iter().find(|one| one["name"] == "tick").unwrap();
+        tick["schedule_meta"]["next_run_at"].is_string().then_some(())
+    })
+    .await;
+    run(&["lab", "clock", "+15m"]);
+    let ran = eventually("the clock's run", 30, || async {
+        let runs = run(&["functions", "runs", id, "tick"]);
+        runs["runs"].as_array().unwrap().iter().find(|run| !run["ended_at"].is_null()).cloned()
+    })
+    .await;
+    assert_eq!(ran["status"], "succeeded", "{ran}");
+    let rows = run(&["projects", "sql", id, "select title from items where title like '%clock'"]);
+    assert_eq!(rows["rows"], json!([{ "title": "salutations by the clock" }]), "{rows}");
 
     let logs = eventually("the log by words", 10, || async {
         let logs = run(&["functions", "logs", id, "api"]);
@@ -80,7 +105,7 @@ async fn a_site_with_an_api_and_a_secret_is_deployed_and_looked_at_by_words() {
     let all = run(&["functions", "list", id]);
     let names: Vec<&str> =
         all["functions"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["api", "hello"], "a function alone leaves the release's others");
+    assert_eq!(names, ["api", "hello", "tick"], "a function alone leaves the release's others");
     assert_eq!(run(&["functions", "delete", id, "hello"])["status"], "deleted");
     let refused = output(&["functions", "delete", id, "api"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("routes"), "a route leads to it");
