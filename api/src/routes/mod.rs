@@ -3,6 +3,7 @@
 pub(crate) mod acme;
 mod admin;
 mod ai;
+mod apps;
 mod auth;
 mod billing;
 mod blobs;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Router<AppState> {
     Router::new()
         .merge(admin::routes())
         .merge(ai::routes())
+        .merge(apps::routes())
         .merge(auth::routes())
         .merge(billing::routes())
         .merge(blobs::routes())

@@ -15,7 +15,7 @@ use crate::{During, Store, StoreError, Tx};
 mod assets;
 mod blobs;
 mod due;
-mod hold;
+pub(crate) mod hold;
 
 pub use assets::{AssetChange, AssetPut, Unput, assets_apply};
 pub use blobs::{
