@@ -4,6 +4,7 @@ pub(crate) mod acme;
 mod admin;
 mod ai;
 mod apps;
+pub(crate) mod assets;
 mod auth;
 mod billing;
 mod blobs;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Router<AppState> {
         .merge(admin::routes())
         .merge(ai::routes())
         .merge(apps::routes())
+        .merge(assets::routes())
         .merge(auth::routes())
         .merge(billing::routes())
         .merge(blobs::routes())

@@ -48,6 +48,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     112 "0112_certificates",
     120 "0120_ai",
     130 "0130_apps",
+    131 "0131_blob_metadata",
 ];
 
 impl Store {

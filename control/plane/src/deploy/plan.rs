@@ -72,6 +72,10 @@ pub struct Planned {
     pub assets: Vec<AssetRef>,
     /// How many of its puts and deletions of blobs change something.
     pub assets_changed: usize,
+    /// Keys of the blobs that go.
+    pub assets_deleted: Vec<String>,
+    /// Folders that are made to hold what is put and nothing else.
+    pub assets_synced: Vec<String>,
 }
 
 /// Who plans what.
