@@ -24,6 +24,7 @@ mod payments;
 mod projects;
 mod rest;
 mod secrets;
+pub(crate) mod secure;
 mod service;
 pub(crate) mod sites;
 mod subdomains;
