@@ -109,7 +109,8 @@ async fn by_host(State(front): State<Front>, mut request: Request) -> Response {
         Asked::Other => {}
     }
     if front.redirects_to_tls
-        && let Some(redirect) = routes::secure::redirect(&front.plane, host.as_deref(), &request).await
+        && let Some((host, target)) = routes::secure::asked(&front.plane, host.as_deref(), &request)
+        && let Some(redirect) = routes::secure::redirect(&front.plane, &host, &target).await
     {
         return redirect;
     }

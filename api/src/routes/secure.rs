@@ -12,9 +12,9 @@ use super::acme::{CHALLENGES, ServerName, bare};
 /// Long enough to be worth it, short enough to be taken back.
 const KEPT: &str = "public, max-age=86400";
 
-/// The same address over TLS, for a visitor who came without, once the host has a certificate. Only what can be
-/// asked again is sent there, and never our own functions, whose way to us is inside of this machine.
-pub(crate) async fn redirect(plane: &Plane, host: Option<&str>, request: &Request) -> Option<Response> {
+/// What a visitor without TLS asks for, where it can be asked again with it. Our own functions are left alone: their way
+/// to us is inside of this machine.
+pub(crate) fn asked(plane: &Plane, host: Option<&str>, request: &Request) -> Option<(String, String)> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let is_plain = request.extensions().get::<ServerName>().is_none();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
@@ -26,8 +26,13 @@ pub(crate) async fn redirect(plane: &Plane, host: Option<&str>, request: &Reques
     if !reads || !is_plain || is_own || forwarded || is_challenge {
         return None;
     }
-    let origin = plane.tls_origin(&bare(host?)).await?;
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    Some((bare(host?), target.to_owned()))
+}
+
+/// The same address over TLS, once the host has a certificate.
+pub(crate) async fn redirect(plane: &Plane, host: &str, target: &str) -> Option<Response> {
+    let origin = plane.tls_origin(host).await?;
     // What begins with two slashes would be read as another host.
     let location = format!("{origin}/{}", target.trim_start_matches('/'));
     let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, KEPT.to_owned())];
