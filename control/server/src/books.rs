@@ -114,7 +114,7 @@ fn lab_books(data: &Path, endpoints: &LabEndpoints) -> anyhow::Result<Config> {
         port: 80,
         siwx_domains: Vec::new(),
         admin_wallets: Vec::new(),
-        single_put_bytes_max: None,
+        store: lab_config::StoreChoices::default(),
         chain: lab_config::ChainChoices::default(),
         stripe: None,
         google: None,
