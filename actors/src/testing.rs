@@ -123,6 +123,16 @@ impl World {
 
     /// A node that reaches tenant databases and contents.
     pub async fn node_with(&self, cells: Vec<CellConfig>, blobs: Arc<dyn blobs::Blobs>) -> Node {
+        self.node_that_runs(cells, blobs, None).await
+    }
+
+    /// A node that builds functions as well.
+    pub async fn node_that_runs(
+        &self,
+        cells: Vec<CellConfig>,
+        blobs: Arc<dyn blobs::Blobs>,
+        functions: Option<Arc<crate::functions::FunctionHost>>,
+    ) -> Node {
         let node = NodeId::new(&OsEntropy);
         self.store.node_heartbeat(node, "http://unused", Duration::from_secs(600)).await.unwrap();
         let chain = ChainDeps {
@@ -140,7 +150,7 @@ impl World {
         let master_key = MasterKey::new([9; 32]);
         let cells = Cells::connect(cells, &master_key, &self.store).await.unwrap();
         let deps = Arc::new(Deps {
-            functions: None,
+            functions,
             store: self.store.clone(),
             node,
             clock: self.clock.clone(),

@@ -27,6 +27,8 @@ pub struct AppState {
 pub struct ApiConfig {
     pub body_bytes_max: usize,
     pub timeout_secs: u64,
+    /// How long the end of an upload may take beside that.
+    pub completion_wait_secs: u64,
     /// Requests served at once; more are told to come back.
     pub concurrent_max: usize,
     /// Believe the last entry of `X-Forwarded-For`: only behind a proxy that writes it.
@@ -42,6 +44,7 @@ impl Default for ApiConfig {
         Self {
             body_bytes_max: 6 * 1024 * 1024,
             timeout_secs: 60,
+            completion_wait_secs: 240,
             concurrent_max: 1024,
             trust_forwarded_for: false,
             redirects_to_tls: false,
@@ -78,13 +81,18 @@ fn outer_layers(router: Router) -> Router {
 
 /// For the API host only: sites stream, and set their own headers.
 fn api_layers(router: Router, config: &ApiConfig) -> Router {
+    let limits = layers::Limits {
+        body_bytes_max: config.body_bytes_max,
+        timeout: Duration::from_secs(config.timeout_secs),
+        completion: Duration::from_secs(config.timeout_secs + config.completion_wait_secs),
+    };
     router
         // Before any handler reads a credential.
         .layer(from_fn(layers::ci_scope))
         // Handlers and the replay rule need the bytes; nothing is read of a request that was shed.
-        .layer(from_fn_with_state(config.body_bytes_max, layers::buffered))
+        .layer(from_fn_with_state(limits, layers::buffered))
         // Around the body, so that a trickling upload ends too.
-        .layer(from_fn_with_state(Duration::from_secs(config.timeout_secs), layers::deadline))
+        .layer(from_fn_with_state(limits, layers::deadline))
         // Before any work.
         .layer(from_fn_with_state(Arc::new(Semaphore::new(config.concurrent_max)), layers::shed))
         // Here as well as for all hosts, because the next layer must see an answer.

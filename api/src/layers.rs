@@ -77,27 +77,55 @@ pub(crate) async fn shed(State(permits): State<Arc<Semaphore>>, request: Request
     next.run(request).await
 }
 
-/// Ends what takes too long, slow uploads included. A change may still happen afterwards: actors finish what
-/// they began.
-pub(crate) async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -> Response {
-    let read = problem::is_read(request.method());
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let mutation = if read { Mutation::None } else { Mutation::Unknown };
-            let text = format!("no answer within {} seconds", limit.as_secs());
-            ApiProblem::from(Problem::new(Code::Timeout, text).mutation(mutation)).into_response()
+/// What a request may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub body_bytes_max: usize,
+    pub timeout: Duration,
+    /// To end uploads: the bytes are read again.
+    pub completion: Duration,
+}
+
+/// A plan that names as many objects as a site may have files is larger than any other body.
+const CONTENT_PLAN_BYTES: usize = 12 * 1024 * 1024;
+
+impl Limits {
+    fn of(&self, request: &Request) -> (usize, Duration) {
+        let path = request.uri().path();
+        let below = |prefix: &str, suffix: &str| path.starts_with(prefix) && path.ends_with(suffix);
+        if below("/storage/v1/uploads/", "/complete") || below("/content/v1/plans/", "/commit") {
+            return (self.body_bytes_max, self.completion);
+        }
+        match path {
+            "/content/v1/plans" => (self.body_bytes_max.max(CONTENT_PLAN_BYTES), self.timeout),
+            _ => (self.body_bytes_max, self.timeout),
         }
     }
 }
 
+/// Ends what takes too long, slow uploads included. A change may still happen afterwards: actors finish what
+/// they began.
+pub(crate) async fn deadline(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    let (read, limit) = (problem::is_read(request.method()), limits.of(&request).1);
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => late(limit, if read { Mutation::None } else { Mutation::Unknown }),
+    }
+}
+
+fn late(limit: Duration, mutation: Mutation) -> Response {
+    let text = format!("no answer within {} seconds", limit.as_secs());
+    ApiProblem::from(Problem::new(Code::Timeout, text).mutation(mutation)).into_response()
+}
+
 /// Reads the body whole, up to a limit, and hashes it, so that a handler may look at it twice and the replay
 /// rule of signatures can tell requests apart.
-pub(crate) async fn buffered(State(bytes_max): State<usize>, request: Request, next: Next) -> Response {
+pub(crate) async fn buffered(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     if request.uri().path() == crate::routes::assets::PUT {
         // Larger, and read only once it is known who sends it.
         return next.run(request).await;
     }
+    let (bytes_max, _) = limits.of(&request);
     let (mut parts, body) = request.into_parts();
     // A client that is still writing when we hang up sees a broken pipe instead of the refusal, so what it
     // announces is read and thrown away first, within reason.
@@ -109,7 +137,12 @@ pub(crate) async fn buffered(State(bytes_max): State<usize>, request: Request, n
         }
         return too_large(bytes_max);
     }
-    let bytes = match Limited::new(body, bytes_max).collect().await {
+    // The body has the ordinary time, also where the answer has more.
+    let Ok(collected) = tokio::time::timeout(limits.timeout, Limited::new(body, bytes_max).collect()).await
+    else {
+        return late(limits.timeout, Mutation::NotStarted);
+    };
+    let bytes = match collected {
         Ok(collected) => collected.to_bytes(),
         Err(e) if e.downcast_ref::<LengthLimitError>().is_some() => return too_large(bytes_max),
         Err(_) => return ApiProblem::new(Code::BadRequest, "the body broke off").into_response(),

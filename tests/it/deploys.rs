@@ -13,6 +13,7 @@ pub mod kit;
 mod parts;
 mod race;
 mod resolve;
+mod trees;
 mod words;
 
 pub type Files<'a> = &'a [(&'a str, &'a [u8])];

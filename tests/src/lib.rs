@@ -15,6 +15,7 @@ mod flows;
 mod lab;
 mod oracle;
 mod rpc_proxy;
+mod s3_proxy;
 mod tools;
 mod wallet;
 
@@ -25,5 +26,6 @@ pub use flows::{Customer, Site, TIER_PRICE, TIER_ROUTE};
 pub use lab::{Answer, Lab, LabOptions, Ports, Server, books, fresh_folder, tools_folder, up_command};
 pub use oracle::oracle;
 pub use rpc_proxy::{Act, RpcProxy};
+pub use s3_proxy::{S3Fault, S3Proxy, S3Request};
 pub use tools::{command, eventually, peers, run, target_binary};
 pub use wallet::{Authorization, Wallet, decode_challenge};

@@ -133,8 +133,7 @@ async fn work(
 ) -> Result<Result<Work, MigrateError>, ActorError> {
     let mut migrations = Vec::with_capacity(spec.migrations().len());
     for migration in spec.migrations() {
-        let limit = usize::try_from(SQL_BYTES_MAX).unwrap_or(usize::MAX);
-        let Ok(sql) = String::from_utf8(read(deps, &migration.sql_ref, limit).await?) else {
+        let Ok(sql) = String::from_utf8(read(deps, &migration.sql_ref).await?) else {
             let error = rest::sql::SqlError::BadParameters("the text is not UTF-8");
             return Ok(Err(MigrateError::Refused { id: migration.id.clone(), error, is_clean: true }));
         };

@@ -59,16 +59,17 @@ async fn shipped(deps: &Deps, spec: &Spec) -> Result<Option<Value>, ActorError> 
     if held.get(&file.sha256) != Some(&file.size) {
         return Ok(None);
     }
-    let bytes = read(deps, file, BYTES_MAX).await?;
+    let bytes = read(deps, file).await?;
     Ok(serde_json::from_slice::<Value>(&bytes).ok().filter(is_authorisation))
 }
 
 /// The bytes of content that the project holds.
 ///
 /// # Errors
-/// `Outside` when the object store does not answer.
-pub(super) async fn read(deps: &Deps, content: &Content, bytes_max: usize) -> Result<Vec<u8>, ActorError> {
-    let bytes = blobs::read_all(&*deps.blobs, &blobs::cas_key(&content.sha256), bytes_max).await;
+/// `Outside` when the object store does not answer, or with other bytes.
+pub(super) async fn read(deps: &Deps, content: &Content) -> Result<Vec<u8>, ActorError> {
+    let checked = blobs::Checked { sha256: content.sha256.clone(), size_bytes: content.size };
+    let bytes = blobs::read_content(&*deps.blobs, &checked).await;
     bytes.map(|bytes| bytes.to_vec()).map_err(|e| ActorError::Outside {
         what: "read content of a deploy",
         code: Code::StorageUnavailable,

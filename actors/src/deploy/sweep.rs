@@ -33,7 +33,8 @@ pub async fn staged_discard(blobs: &dyn blobs::Blobs, upload: &content::Upload) 
     blobs::discard(blobs, &upload.staging_key).await;
 }
 
-/// Deletes content that has been due for a day and that no project holds. Says how many objects went.
+/// Deletes content that has been due for a day and that no project holds. Says how many objects went. One that the
+/// store does not delete keeps nobody else's from going.
 ///
 /// The bytes go while the row is locked and before its end is committed. Committed first, an upload of the same
 /// bytes could make a new row, find them in their place, and lose them to the deletion after that.
@@ -41,21 +42,27 @@ pub async fn staged_discard(blobs: &dyn blobs::Blobs, upload: &content::Upload) 
 /// # Errors
 /// `Store`; `Outside` when the object store refuses, which leaves that object and its row as they were.
 pub async fn garbage_sweep(deps: &Deps) -> Result<usize, ActorError> {
-    let mut gone = 0;
+    let (mut gone, mut refused) = (0, None);
     for sha256 in content::content_due_list(&deps.store, deps.clock.now(), BATCH).await? {
         let mut tx = deps.store.begin().await?;
         if content::content_due_take(&mut tx, &sha256, deps.clock.now()).await? {
             kill_point!("garbage.dropped");
-            deps.blobs.delete(&blobs::cas_key(&sha256)).await.map_err(|e| ActorError::Outside {
-                what: "delete garbage",
-                code: types::Code::StorageUnavailable,
-                source: Box::new(e),
-            })?;
+            if let Err(e) = deps.blobs.delete(&blobs::cas_key(&sha256)).await {
+                refused = Some(e);
+                continue;
+            }
             kill_point!("garbage.deleted");
             gone += 1;
         }
         tx.commit().await?;
         kill_point!("garbage.committed");
     }
-    Ok(gone)
+    match refused {
+        None => Ok(gone),
+        Some(e) => Err(ActorError::Outside {
+            what: "delete garbage",
+            code: types::Code::StorageUnavailable,
+            source: Box::new(e),
+        }),
+    }
 }

@@ -110,8 +110,8 @@ pub fn packaged(content: Content, packages: BTreeMap<String, String>) -> Source 
 }
 
 async fn read(deps: &Deps, content: &Content) -> Result<Bytes, ActorError> {
-    let limit = usize::try_from(content.size).unwrap_or(usize::MAX);
-    let bytes = blobs::read_all(&*deps.blobs, &blobs::cas_key(&content.sha256), limit).await;
+    let checked = blobs::Checked { sha256: content.sha256.clone(), size_bytes: content.size };
+    let bytes = blobs::read_content(&*deps.blobs, &checked).await;
     bytes.map_err(|e| {
         tracing::warn!(sha256 = %content.sha256, error = &e as &dyn std::error::Error, "source not read");
         ActorError::Unavailable("the object store")

@@ -108,7 +108,7 @@ pub(super) async fn activate(
         Ok(()) => {}
         // This message was answered before, and the answer was lost.
         Err(ActivateRefused::Before) => return Ok(Reply::Activated),
-        Err(refused) => return Err(refusal(id, refused)),
+        Err(refused) => return Err(refused.into()),
     }
     projects::project_activate(&mut tx, id, release, now).await?;
     kill_point!("deploy.activation.written");
@@ -166,21 +166,6 @@ async fn slot_make_anywhere(deps: &Arc<Deps>) -> Result<(), ActorError> {
         }
     }
     Err(no_slots().into())
-}
-
-fn refusal(id: ProjectId, refused: ActivateRefused) -> ActorError {
-    let message = refused.to_string();
-    let code = match refused {
-        ActivateRefused::Store(e) => return e.into(),
-        ActivateRefused::BaseMoved => Code::BaseReleaseConflict,
-        ActivateRefused::Gated => Code::MigrateGateActive,
-        ActivateRefused::AssetGone(_) => Code::ContentUploadFailed,
-        ActivateRefused::AddressTaken(_) => Code::BlobAddressTaken,
-        ActivateRefused::NameTaken(_) => Code::SubdomainTaken,
-        ActivateRefused::NameReserved(_) => Code::SubdomainReserved,
-        ActivateRefused::Gone | ActivateRefused::Before => return gone(id).into(),
-    };
-    Problem::new(code, message).into()
 }
 
 fn no_slots() -> Problem {

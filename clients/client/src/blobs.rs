@@ -17,6 +17,8 @@ const PARTS_AT_ONCE: usize = 4;
 const ATTEMPTS_MAX: u32 = 3;
 const CHUNK_BYTES: usize = 256 * 1024;
 const TEXT_CHARS_MAX: usize = 200;
+/// The end of the largest object that there can be takes hours.
+const COMPLETE_WAIT_MAX: Duration = Duration::from_secs(6 * 3600);
 /// Between two looks at an address; doubled up to a second.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const LOOK_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -85,15 +87,33 @@ impl Client {
             })
             .await?;
         let id = text_of(&session, "upload_id")?;
-        let complete = Call::new("storage.uploads.complete").path("id", id).anon_key(anon_key);
-        let done = self.call(complete.json(json!({}))).await;
+        let done = self.upload_complete(anon_key, id).await;
         if let Some(notes) = notes
-            && !matches!(&done, Err(ClientError::Network { .. }))
+            && !done.as_ref().is_err_and(is_passing)
         {
-            // Complete, or of no further use; only an answer that was lost may be worth another try.
+            // Complete, or of no further use.
             notes.forget(&of);
         }
         done
+    }
+
+    /// Ends an upload. While the server says that it is at work, or no answer comes, it is asked again: that waits
+    /// for the same work.
+    pub(crate) async fn upload_complete(&self, anon_key: &str, id: &str) -> Result<Value, ClientError> {
+        let started = tokio::time::Instant::now();
+        loop {
+            let complete = Call::new("storage.uploads.complete").path("id", id).anon_key(anon_key);
+            let done = self.call(complete.json(json!({}))).await;
+            let again = match &done {
+                Err(ClientError::Network { source, .. }) => source.is_timeout(),
+                Err(error) => error.code() == "UPLOAD_COMPLETING",
+                Ok(_) => false,
+            };
+            if !again || started.elapsed() > COMPLETE_WAIT_MAX {
+                return done;
+            }
+            tokio::time::sleep(self.timing.upload_pause).await;
+        }
     }
 
     async fn blob_begin(
@@ -299,6 +319,15 @@ fn parts_of(session: &Value, size: u64) -> Result<Vec<Part>, LocalError> {
     let parts: Vec<Part> = parts.iter().map(|part| read(part).ok_or_else(bad)).collect::<Result<_, _>>()?;
     let covered: u64 = parts.iter().map(|part| part.length).sum();
     if parts.is_empty() || covered != size { Err(bad()) } else { Ok(parts) }
+}
+
+/// Whether the same upload may still be ended: an answer was lost, or the server or its store has a bad moment.
+fn is_passing(error: &ClientError) -> bool {
+    match error {
+        ClientError::Network { .. } => true,
+        ClientError::Refused(refusal) => refusal.status >= 500 || error.code() == "UPLOAD_COMPLETING",
+        _ => false,
+    }
 }
 
 fn failed(part: &Part, why: &str) -> LocalError {

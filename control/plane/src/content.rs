@@ -16,7 +16,9 @@ use crate::keys::store_problem;
 use crate::tiers::LeaseView;
 
 /// Objects that one plan may ask for.
-pub const WANTED_MAX: usize = 25_000;
+///
+/// As many as a site may have files: a client sends one plan for all that is missing.
+pub const WANTED_MAX: usize = 50_000;
 /// What S3 takes in one PUT.
 pub const OBJECT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// How long a presigned URL is good for.
@@ -124,11 +126,11 @@ impl Plane {
         }
         let lease = self.content_gate(plan.project).await.map_err(|e| asker.told(e))?;
         let uploads = content::content_plan_uploads(store, id).await.map_err(store_problem)?;
-        futures::stream::iter(uploads.into_iter().map(Ok))
+        let taking = futures::stream::iter(uploads.into_iter().map(Ok))
             .try_for_each_concurrent(TAKEN_AT_ONCE, |upload| async move {
                 self.upload_take(&upload, &[], room(&lease)).await.map(drop)
-            })
-            .await?;
+            });
+        self.in_completion_time(taking).await?;
         let mut tx = store.begin().await.map_err(store_problem)?;
         content::content_plan_commit(&mut tx, id).await.map_err(store_problem)?;
         tx.commit().await.map_err(store_problem)

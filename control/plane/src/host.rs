@@ -2,9 +2,11 @@
 
 mod resolve;
 
+use std::future::Future;
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use blobs::BlobStream;
+use blobs::{BlobError, BlobStream, Checked};
 use bytes::Bytes;
 use futures::StreamExt;
 use sites::routes::{Routed, route};
@@ -55,6 +57,8 @@ pub enum SiteBody {
 }
 
 const RETRY_AFTER_SECS: &str = "2";
+/// A visitor waits this long for the object store, and then for the first bytes of a large file.
+const READ_SECS_MAX: u64 = 20;
 
 impl Plane {
     /// Whether a `Host` header names a site rather than the API.
@@ -146,8 +150,8 @@ impl Plane {
         wants_body: bool,
     ) -> Result<SiteAnswer, SiteAnswer> {
         let Head { status, mut headers, bytes } = head;
-        let failed = |e: blobs::BlobError| {
-            tracing::error!(sha256 = %file.sha256, error = &e as &dyn std::error::Error, "content not read");
+        let failed = |e: BlobError| {
+            unread(&file.sha256, &e);
             page(503, "Try again in a moment")
         };
         let empty = |headers| SiteAnswer { status, headers, body: SiteBody::Whole(Bytes::new()) };
@@ -160,26 +164,51 @@ impl Plane {
         if range.is_empty() || !wants_body {
             return Ok(empty(headers));
         }
-        let key = blobs::cas_key(&file.sha256);
+        let content = Checked { sha256: file.sha256.clone(), size_bytes: file.size_bytes };
         if file.size_bytes > sites::SMALL_BYTES_MAX {
-            let stream = self.deps().blobs.get(&key, Some(range)).await.map_err(failed)?;
-            return Ok(SiteAnswer { status, headers, body: SiteBody::Stream(stream.boxed()) });
+            let stream = self.large(content, range).await.map_err(failed)?;
+            return Ok(SiteAnswer { status, headers, body: SiteBody::Stream(stream) });
         }
         let whole = match self.sites().object(&file.sha256) {
             Some(whole) => whole,
             None => {
-                let limit = usize::try_from(file.size_bytes).unwrap_or(usize::MAX);
-                let whole = blobs::read_all(&*self.deps().blobs, &key, limit).await.map_err(failed)?;
+                let blobs = &*self.deps().blobs;
+                let whole = in_time(blobs::read_content(blobs, &content)).await.map_err(failed)?;
                 self.sites().object_put(file.sha256.clone(), whole.clone());
                 whole
             }
         };
-        let (start, end) = (index(range.start), index(range.end));
-        if whole.len() < end {
-            return Err(failed(blobs::BlobError::NotFound));
-        }
-        Ok(SiteAnswer { status, headers, body: SiteBody::Whole(whole.slice(start..end)) })
+        let part = whole.slice(index(range.start)..index(range.end));
+        Ok(SiteAnswer { status, headers, body: SiteBody::Whole(part) })
     }
+
+    /// Bytes as they come from the object store. What is not the file breaks off, so that nobody takes it for
+    /// the file.
+    async fn large(&self, content: Checked, range: std::ops::Range<u64>) -> Result<BlobStream, BlobError> {
+        let (key, sha256) = (blobs::cas_key(&content.sha256), content.sha256.clone());
+        let bytes = range.end - range.start;
+        let is_part = bytes < content.size_bytes;
+        let stream = in_time(self.deps().blobs.get(&key, is_part.then_some(range))).await?;
+        let stream = if is_part { blobs::exactly(stream, bytes) } else { blobs::whole(stream, content) };
+        let told = move |piece: &Result<Bytes, BlobError>| {
+            if let Err(e) = piece {
+                unread(&sha256, e);
+            }
+        };
+        Ok(stream.inspect(told).boxed())
+    }
+}
+
+async fn in_time<T>(read: impl Future<Output = Result<T, BlobError>>) -> Result<T, BlobError> {
+    let late = || BlobError::Unavailable {
+        during: "read content",
+        source: format!("the object store did not answer within {READ_SECS_MAX} seconds").into(),
+    };
+    tokio::time::timeout(Duration::from_secs(READ_SECS_MAX), read).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn unread(sha256: &types::Sha256Hex, error: &BlobError) {
+    tracing::error!(sha256 = %sha256, error = error as &dyn std::error::Error, "content not read");
 }
 
 fn not_allowed(allowed: &str) -> SiteAnswer {

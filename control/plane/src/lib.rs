@@ -63,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) status: status::StatusCache,
     pub(crate) sites: host::SiteMemory,
+    pub(crate) endings: uploads::Endings,
     gatekeeper: meter::Gatekeeper,
     certificates: certificate::CertificateMemory,
     users: users::UsersState,
@@ -79,6 +80,8 @@ pub struct PlaneConfig {
     pub siwx_path_bound: bool,
     /// How long a request waits for its payment or its deploy before it answers that it is pending.
     pub wait_secs_max: u64,
+    /// How long the end of an upload is waited for before clients are told that it goes on without them.
+    pub completion_wait_secs: u64,
     /// Larger blobs are uploaded in parts.
     pub single_put_bytes_max: u64,
     pub admin_wallets: Vec<Wallet>,
@@ -99,12 +102,23 @@ pub struct Operator {
 impl Plane {
     pub fn new(deps: Arc<Deps>, actors: Actors, config: PlaneConfig) -> Self {
         let started_at = deps.wall.now();
-        let (status, sites, certificates) = Default::default();
+        let (status, sites, certificates, endings) = Default::default();
         let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
         let rest = rest::RestState::new(deps.cells.clone());
         let users = users::UsersState::new();
-        let inner =
-            Inner { deps, actors, config, started_at, status, sites, certificates, gatekeeper, rest, users };
+        let inner = Inner {
+            deps,
+            actors,
+            config,
+            started_at,
+            status,
+            sites,
+            endings,
+            certificates,
+            gatekeeper,
+            rest,
+            users,
+        };
         Self { inner: Arc::new(inner) }
     }
 

@@ -90,12 +90,11 @@ pub struct UpArgs {
     /// One more wallet that may use the operators' routes.
     #[arg(long = "admin-wallet", value_name = "ADDRESS")]
     pub admin_wallets: Vec<types::Wallet>,
-    /// Blobs larger than this are uploaded in parts of 16 MiB; 5 GiB unless given.
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=5_368_709_120))]
-    pub single_put_bytes_max: Option<u64>,
     /// How often each project may ask in a second; 100 unless given.
     #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub project_requests_per_sec: Option<u32>,
+    #[command(flatten)]
+    pub store: StoreArgs,
     #[command(flatten)]
     pub chain: ChainArgs,
     #[command(flatten)]
@@ -130,6 +129,19 @@ pub struct NpmArgs {
     /// Certificate authorities of that registry, in PEM.
     #[arg(long, env = "NODE_EXTRA_CA_CERTS", value_name = "FILE")]
     pub npm_ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// Blobs larger than this are uploaded in parts of 16 MiB; 5 GiB unless given.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=5_368_709_120))]
+    pub single_put_bytes_max: Option<u64>,
+    /// Reach the lab's object store here, through something in front of it.
+    #[arg(long, value_name = "URL", hide = true)]
+    pub s3_endpoint: Option<String>,
+    /// How long the end of an upload is waited for before it goes on without its request.
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    pub completion_wait_secs: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -32,10 +32,9 @@ pub struct Choices<'a> {
     pub port: u16,
     pub siwx_domains: Vec<String>,
     pub admin_wallets: Vec<types::Wallet>,
-    /// Larger blobs come in parts; as with S3 unless chosen.
-    pub single_put_bytes_max: Option<u64>,
     /// Of one project; the built-in number unless chosen.
     pub project_requests_per_sec: Option<u32>,
+    pub store: StoreChoices,
     pub chain: ChainChoices,
     /// Where cards are paid; none in a lab without cards.
     pub stripe: Option<StripeConfig>,
@@ -49,6 +48,16 @@ pub struct Choices<'a> {
     pub tls: Option<TlsConfig>,
     /// Where functions run; none without the tools for it.
     pub functions: Option<FunctionsConfig>,
+}
+
+/// What may be chosen about objects and their uploads.
+#[derive(Debug, Clone, Default)]
+pub struct StoreChoices {
+    /// Where objects are; in the lab's own store unless chosen.
+    pub endpoint: Option<String>,
+    /// Larger blobs come in parts; as with S3 unless chosen.
+    pub single_put_bytes_max: Option<u64>,
+    pub completion_wait_secs: Option<u64>,
 }
 
 /// What else may be chosen about the lab's chain.
@@ -78,7 +87,12 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         .into_iter()
         .collect();
     Ok(Config {
-        server: server(choices.listen, choices.public_url, master_key_file),
+        server: server(
+            choices.listen,
+            choices.public_url,
+            master_key_file,
+            choices.store.completion_wait_secs,
+        ),
         sites: SitesConfig { scheme: "http".to_owned(), apex: choices.apex, port: Some(choices.port) },
         control_db: ControlDbConfig {
             url: lab.control_url.clone().into(),
@@ -86,12 +100,15 @@ pub fn make(choices: Choices<'_>, lab: &LabEndpoints) -> anyhow::Result<Config> 
         },
         cells,
         s3: S3Config {
-            endpoint: lab.s3_endpoint.clone(),
+            endpoint: choices.store.endpoint.unwrap_or_else(|| lab.s3_endpoint.clone()),
             region: defaults::S3_REGION.to_owned(),
             bucket: lab.s3_bucket.clone(),
             access_key: lab.s3_access_key.clone().into(),
             secret_key: lab.s3_secret_key.clone().into(),
-            single_put_bytes_max: choices.single_put_bytes_max.unwrap_or(defaults::SINGLE_PUT_BYTES_MAX),
+            single_put_bytes_max: choices
+                .store
+                .single_put_bytes_max
+                .unwrap_or(defaults::SINGLE_PUT_BYTES_MAX),
         },
         keystore: Some(keystore),
         chains: vec![chain],
@@ -134,7 +151,12 @@ fn lab_chain(chain: ChainChoices, lab: &LabEndpoints) -> anyhow::Result<ChainCon
     })
 }
 
-fn server(listen: Listen, public_url: String, master_key_file: PathBuf) -> ServerConfig {
+fn server(
+    listen: Listen,
+    public_url: String,
+    master_key_file: PathBuf,
+    completion_wait_secs: Option<u64>,
+) -> ServerConfig {
     ServerConfig {
         listen,
         public_url: Some(public_url),
@@ -145,6 +167,7 @@ fn server(listen: Listen, public_url: String, master_key_file: PathBuf) -> Serve
         timeout_secs: defaults::TIMEOUT_SECS,
         concurrent_requests_max: defaults::CONCURRENT_REQUESTS_MAX,
         wait_secs_max: defaults::WAIT_SECS_MAX,
+        completion_wait_secs: completion_wait_secs.unwrap_or(defaults::COMPLETION_WAIT_SECS),
         trust_forwarded_for: false,
         movable_clock: true,
         capture_mail: true,

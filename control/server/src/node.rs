@@ -237,6 +237,7 @@ pub fn plane_config(config: &Config, public_url: String, lab: Option<Value>) -> 
         siwx,
         siwx_path_bound: config.identity.siwx_path_bound,
         wait_secs_max: config.server.wait_secs_max,
+        completion_wait_secs: config.server.completion_wait_secs,
         single_put_bytes_max: config.s3.single_put_bytes_max,
         admin_wallets: config.identity.admin_wallets.clone(),
         operator: Operator {
@@ -259,6 +260,7 @@ fn api_config(config: &Config) -> ApiConfig {
     ApiConfig {
         body_bytes_max: usize::try_from(server.body_bytes_max).unwrap_or(usize::MAX),
         timeout_secs: server.timeout_secs,
+        completion_wait_secs: server.completion_wait_secs,
         concurrent_max: usize::try_from(server.concurrent_requests_max).unwrap_or(usize::MAX),
         trust_forwarded_for: server.trust_forwarded_for,
         redirects_to_tls: config.tls.as_ref().is_some_and(|tls| tls.redirects),

@@ -235,8 +235,12 @@ fn configure(
         port: api.port(),
         siwx_domains: domains,
         admin_wallets: arguments.admin_wallets.clone(),
-        single_put_bytes_max: arguments.single_put_bytes_max,
         project_requests_per_sec: arguments.project_requests_per_sec,
+        store: lab_config::StoreChoices {
+            endpoint: arguments.store.s3_endpoint.clone(),
+            single_put_bytes_max: arguments.store.single_put_bytes_max,
+            completion_wait_secs: arguments.store.completion_wait_secs,
+        },
         chain: lab_config::ChainChoices {
             rpc_urls: arguments.chain.chain_rpc.clone(),
             payees: arguments.chain.retired_payees.clone(),

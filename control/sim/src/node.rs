@@ -136,6 +136,7 @@ fn plane_config(world: &World) -> PlaneConfig {
         siwx_path_bound: true,
         // A request never waits: what it waits for happens in other steps.
         wait_secs_max: 0,
+        completion_wait_secs: 1,
         single_put_bytes_max: 5 << 30,
         admin_wallets,
         operator: Operator { name: "sim".to_owned(), contact: "sim".to_owned() },

@@ -118,6 +118,7 @@ codes! {
     // Content and deploys.
     UploadNotFound, "UPLOAD_NOT_FOUND", 404, "not_found", false, "edit_request", "Start a new upload.";
     UploadIncomplete, "UPLOAD_INCOMPLETE", 409, "validation", true, "retry", "Upload the bytes to the presigned URL, then complete again.";
+    UploadCompleting, "UPLOAD_COMPLETING", 409, "validation", true, "retry", "Complete the upload again in a moment: it waits for the same work.";
     UploadExpired, "UPLOAD_EXPIRED", 409, "validation", false, "edit_request", "Start a new upload.";
     InvalidStorageKey, "INVALID_STORAGE_KEY", 400, "validation", false, "edit_request", "Use a relative path of at most 1024 bytes without empty or dot segments.";
     BlobNotFound, "BLOB_NOT_FOUND", 404, "not_found", false, "edit_request", "List the project's blobs.";

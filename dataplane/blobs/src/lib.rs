@@ -23,7 +23,9 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use types::Sha256Hex;
 
-pub use content::{Checked, discard, fits, parts_discard, promote, read_all, verify};
+pub use content::{
+    Checked, discard, exactly, fits, parts_discard, promote, read_all, read_content, verify, whole,
+};
 pub use error::BlobError;
 pub use key::{blob_staging_key, cas_key, staging_key};
 pub use parts::{Layout, PART_BYTES, PARTS_MAX, Span};

@@ -24,6 +24,8 @@ mod parts;
 
 const CONNECT_SECS_MAX: u64 = 5;
 const READ_SECS_MAX: u64 = 60;
+/// Joining and copying moves gigabytes within the store before it answers.
+const MOVE_SECS_MAX: u64 = 900;
 /// What S3 copies in one call.
 const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 const CHECKSUM: &str = "x-amz-checksum-sha256";
@@ -40,10 +42,7 @@ impl S3Blobs {
     /// Makes no call. `endpoint` is the address that presigned URLs carry, so clients must be able to reach
     /// it.
     pub fn new(endpoint: &str, region: &str, bucket: &str, access: &str, secret: &str) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(CONNECT_SECS_MAX))
-            .read_timeout(Duration::from_secs(READ_SECS_MAX))
-            .build();
+        let timeouts = timeouts(READ_SECS_MAX);
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(endpoint)
@@ -134,7 +133,7 @@ impl Blobs for S3Blobs {
         }
         let source = format!("{}/{from}", self.bucket);
         let copy = self.client.copy_object().bucket(&self.bucket).copy_source(source).key(to);
-        match copy.send().await {
+        match copy.customize().config_override(patient()).send().await {
             Ok(_) => Ok(()),
             Err(SdkError::ServiceError(e)) if e.raw().status().as_u16() == 404 => Err(BlobError::NotFound),
             Err(e) => Err(failed("copy an object", e)),
@@ -168,6 +167,18 @@ impl Blobs for S3Blobs {
     async fn parts_abort(&self, key: &str, upload: &str) -> Result<(), BlobError> {
         self.abort(key, upload).await
     }
+}
+
+fn timeouts(read_secs: u64) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(CONNECT_SECS_MAX))
+        .read_timeout(Duration::from_secs(read_secs))
+        .build()
+}
+
+/// For calls that move many bytes.
+fn patient() -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::Config::builder().timeout_config(timeouts(MOVE_SECS_MAX))
 }
 
 fn is_absent(error: &HeadObjectError) -> bool {

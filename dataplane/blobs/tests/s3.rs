@@ -179,3 +179,31 @@ async fn a_store_that_is_away_is_told_apart_from_an_absent_object() {
     let server = serve().await;
     assert_eq!(server.blobs.head("x").await.unwrap(), None);
 }
+
+// I01. Goal: a URL is good until its time is over, and while it is, for the same bytes again. Method: one that lives for
+// two seconds, used twice, and then until it is refused.
+#[tokio::test]
+async fn a_presigned_url_is_reusable_until_it_expires() {
+    let server = serve().await;
+    let bytes = b"in time";
+    let sha256 = Sha256Hex::from_bytes(Sha256::digest(bytes).into());
+    let key = staging_key(UploadId::new(&OsEntropy), &sha256);
+    let ttl = Duration::from_secs(2);
+    let grant =
+        PutGrant { key: key.clone(), size_bytes: bytes.len() as u64, sha256: Some(sha256.clone()), ttl };
+    let url = server.blobs.presign_put(&grant).await.unwrap();
+    for _ in 0..2 {
+        assert!(put(&url, bytes, None).await.status().is_success());
+    }
+    assert_eq!(verify(&server.blobs, &key).await.unwrap().sha256, sha256);
+    let mut last = 200;
+    for _ in 0..100 {
+        last = put(&url, bytes, None).await.status().as_u16();
+        if last >= 400 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(last, 403, "refused as what it is");
+    assert_eq!(verify(&server.blobs, &key).await.unwrap().sha256, sha256, "what was put in time stays");
+}

@@ -107,3 +107,68 @@ async fn a_project_that_is_deleted_during_its_deploy_is_gone_whole() {
         }
     }
 }
+
+// E08, I. Goal: whoever comes first, a project that is deleted is gone whole, and nobody is told of a release that is
+// live. Method: two deploys with migrations, a rollback and the deletion at one instant, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_deploys_a_rollback_and_a_deletion_at_one_instant_leave_nothing() {
+    let lab = Lab::start().await;
+    let wallet = lab.subscribed_wallet().await;
+    let page = |text: &str| json!({ "replace": { "index.html": reference(text, "text/html") } });
+    for round in 0..4 {
+        let body = json!({ "name": format!("race-{round}") });
+        let project = lab.as_wallet(&wallet, "POST", "/projects/v1", Some(body)).await.body;
+        let first = ready(&lab, &wallet, &project, json!({ "site": page("first") }), &["first"]).await;
+        let back = format!("/deploy/v2/releases/{}/promote", first["release_id"].as_str().unwrap());
+        let second = ready(&lab, &wallet, &project, json!({ "site": page("second") }), &["second"]).await;
+        let mut plans = Vec::new();
+        for side in ["a", "b"] {
+            let (text, words) = (format!("create table t_{side} (n int)"), format!("{round} {side}"));
+            let parts = json!({ "site": page(&words),
+                "database": { "migrations": [migration(side, &text)] } });
+            plans.push(plan(&lab, &wallet, &project, parts, &[&text, &words]).await);
+        }
+        let id = project["project_id"].as_str().unwrap();
+        let path = format!("/projects/v1/{id}");
+        let deleting = async {
+            tokio::time::sleep(std::time::Duration::from_millis(round * 40)).await;
+            lab.with_key(project["service_key"].as_str().unwrap(), "DELETE", &path, None).await
+        };
+        let (a, b, c, deleted) = tokio::join!(
+            send_commit(&lab, &wallet, &plans[0]),
+            send_commit(&lab, &wallet, &plans[1]),
+            lab.as_wallet(&wallet, "POST", &back, Some(json!({ "project": id }))),
+            deleting,
+        );
+        assert!(deleted.status < 300, "{deleted:?}");
+        for answer in [&a, &b, &c] {
+            assert!(answer.status < 500 || answer.body["retryable"] == true, "{answer:?}");
+        }
+        let id = uuid::Uuid::parse_str(id.trim_start_matches("prj_")).unwrap();
+        let database = lab.database().await;
+        let count = async |sql: String| -> i64 {
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(id).fetch_one(&database).await.unwrap()
+        };
+        let erased =
+            "select count(*) from projects where id = $1 and phase = 'erased' and active_release is null";
+        eventually("the erasure", 40, || async { (count(erased.to_owned()).await == 1).then_some(()) }).await;
+        for table in [
+            "releases",
+            "deploy_operations",
+            "deploy_plans",
+            "deploy_gates",
+            "project_migrations",
+            "subdomains",
+            "project_content",
+            "blobs",
+            "functions",
+            "function_secrets",
+        ] {
+            let left = count(format!("select count(*) from {table} where project_id = $1")).await;
+            assert_eq!(left, 0, "{table} in round {round}: {a:?} {b:?} {c:?}");
+        }
+        let url = second["urls"]["site"].as_str().unwrap();
+        let shown = super::fetch(&lab, url, "/", &[]).await;
+        assert_eq!(shown.status, 404, "{shown:?}");
+    }
+}

@@ -20,7 +20,7 @@ const ROOM: Room = Room { bytes_max: 1 << 20 };
 
 /// Puts a blob as the end of an upload does: bytes in their place, the row's lock, a look, the commit. Again when a
 /// sweep was faster.
-async fn put(site: &Site, bytes: &Bytes) -> Sha256Hex {
+pub(super) async fn put(site: &Site, bytes: &Bytes) -> Sha256Hex {
     let (store, blobs) = (&site.world.store, &*site.contents);
     let sha256 = Sha256Hex::from_bytes(Sha256::digest(bytes).into());
     let content = Checked { sha256: sha256.clone(), size_bytes: bytes.len() as u64 };
@@ -52,7 +52,7 @@ async fn put(site: &Site, bytes: &Bytes) -> Sha256Hex {
     panic!("the bytes do not stay in their place");
 }
 
-async fn delete(site: &Site) {
+pub(super) async fn delete(site: &Site) {
     let mut tx = site.world.store.begin().await.unwrap();
     assert!(blob_delete(&mut tx, site.project, "a", site.world.now()).await.unwrap());
     tx.commit().await.unwrap();

@@ -1,13 +1,10 @@
 //! A project with deploys, and ways to break what they write.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use blobs::{BlobError, BlobStream, Blobs, Part, PartGrant, PutGrant};
-use bytes::Bytes;
-use futures::StreamExt;
+use blobs::Blobs;
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use store::cells::CellConfig;
@@ -24,6 +21,8 @@ use super::super::{
     Anchor, Base, Check, Content, Database, Deploy, FunctionChange, FunctionSpec, Migration, Request,
     SiteChange, Source, Spec, State, Transaction, digest,
 };
+use super::contents::Contents;
+use crate::functions::FunctionHost;
 use crate::kit::{ActorError, Kind};
 use crate::testing::{Node, TenantServer, World, eventually};
 
@@ -37,66 +36,10 @@ pub(super) struct Site {
     pub world: World,
     pub cell: Option<(TenantServer, CellConfig)>,
     pub contents: Arc<Contents>,
+    pub functions: Option<Arc<FunctionHost>>,
     pub breaker: PgConnection,
     pub project: ProjectId,
     pub account: AccountId,
-}
-
-/// An object store in memory.
-#[derive(Default)]
-pub(super) struct Contents(Mutex<HashMap<String, Bytes>>, Mutex<Duration>);
-
-impl Contents {
-    /// From now on a deletion takes that long, before and after it happens.
-    pub fn slow_deletions(&self, each: Duration) {
-        *self.1.lock().unwrap() = each;
-    }
-}
-
-#[async_trait::async_trait]
-impl Blobs for Contents {
-    async fn presign_put(&self, _: &PutGrant) -> Result<String, BlobError> {
-        Err(BlobError::NotFound)
-    }
-    async fn head(&self, key: &str) -> Result<Option<u64>, BlobError> {
-        Ok(self.0.lock().unwrap().get(key).map(|bytes| bytes.len() as u64))
-    }
-    async fn get(&self, key: &str, _: Option<Range<u64>>) -> Result<BlobStream, BlobError> {
-        let bytes = self.0.lock().unwrap().get(key).cloned().ok_or(BlobError::NotFound)?;
-        Ok(futures::stream::iter([Ok(bytes)]).boxed())
-    }
-    async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BlobError> {
-        self.0.lock().unwrap().insert(key.to_owned(), bytes);
-        Ok(())
-    }
-    async fn copy(&self, from: &str, to: &str, _: u64) -> Result<(), BlobError> {
-        let mut all = self.0.lock().unwrap();
-        let bytes = all.get(from).cloned().ok_or(BlobError::NotFound)?;
-        all.insert(to.to_owned(), bytes);
-        Ok(())
-    }
-    async fn parts_begin(&self, _: &str) -> Result<String, BlobError> {
-        Err(BlobError::NotFound)
-    }
-    async fn presign_part(&self, _: &PartGrant) -> Result<String, BlobError> {
-        Err(BlobError::NotFound)
-    }
-    async fn parts_list(&self, _: &str, _: &str) -> Result<Vec<Part>, BlobError> {
-        Err(BlobError::NotFound)
-    }
-    async fn parts_join(&self, _: &str, _: &str, _: &[Part]) -> Result<(), BlobError> {
-        Err(BlobError::NotFound)
-    }
-    async fn parts_abort(&self, _: &str, _: &str) -> Result<(), BlobError> {
-        Ok(())
-    }
-    async fn delete(&self, key: &str) -> Result<(), BlobError> {
-        let slow = *self.1.lock().unwrap();
-        tokio::time::sleep(slow).await;
-        self.0.lock().unwrap().remove(key);
-        tokio::time::sleep(slow).await;
-        Ok(())
-    }
 }
 
 impl Site {
@@ -111,13 +54,20 @@ impl Site {
 
     pub async fn node(&self) -> Node {
         let cells = self.cell.iter().map(|(_, config)| config.clone()).collect();
-        self.world.node_with(cells, self.contents.clone()).await
+        self.world.node_that_runs(cells, self.contents.clone(), self.functions.clone()).await
     }
 
     pub async fn begin(cell: Option<(TenantServer, CellConfig)>) -> (Self, Node) {
+        Self::begin_with(cell, None).await
+    }
+
+    pub async fn begin_with(
+        cell: Option<(TenantServer, CellConfig)>,
+        functions: Option<Arc<FunctionHost>>,
+    ) -> (Self, Node) {
         let (world, contents) = (World::start().await, Arc::<Contents>::default());
         let cells = cell.iter().map(|(_, config)| config.clone()).collect();
-        let node = world.node_with(cells, contents.clone()).await;
+        let node = world.node_that_runs(cells, contents.clone(), functions.clone()).await;
         let breaker = PgConnection::connect(&world.database_url()).await.unwrap();
         let fresh = AccountId::new(&OsEntropy);
         let account =
@@ -138,7 +88,7 @@ impl Site {
             projects::project_move(&mut tx, project, (from, to), world.now()).await.unwrap();
             tx.commit().await.unwrap();
         }
-        (Self { world, cell, contents, breaker, project, account }, node)
+        (Self { world, cell, contents, functions, breaker, project, account }, node)
     }
 
     /// A superuser's way into the project's database.
@@ -190,7 +140,6 @@ impl Site {
 
     /// A plan whose only file has a digest of its own, which the project holds.
     pub async fn plan(&self, n: u8) -> Plan {
-        let (world, now) = (&self.world, self.world.now());
         let sha256 = Sha256Hex::from_bytes([n; 32]);
         self.hold(&sha256, 1).await;
         let content = Content { sha256, size: 1, content_type: "text/html".into() };
@@ -214,6 +163,12 @@ impl Site {
                 status: 200,
             }],
         };
+        self.planned(&spec, false).await
+    }
+
+    /// The plan of a spec, on top of what is live.
+    pub async fn planned(&self, spec: &Spec, is_noop: bool) -> Plan {
+        let (world, now) = (&self.world, self.world.now());
         let live = projects::project_fetch(&world.store, self.project).await.unwrap().active_release;
         let plan = Plan {
             id: PlanId::new(&OsEntropy),
@@ -221,10 +176,10 @@ impl Site {
             operation: OperationId::new(&OsEntropy),
             base_release: live,
             active_release: live,
-            digest: digest(&spec),
-            spec: serde_json::to_value(&spec).unwrap(),
+            digest: digest(spec),
+            spec: serde_json::to_value(spec).unwrap(),
             idempotency_key: None,
-            is_noop: false,
+            is_noop,
             created_by: "0xabc".into(),
             ci_binding: None,
             created_at: now,

@@ -19,6 +19,8 @@ use crate::{Call, Client, ClientError, LocalError, encode};
 
 const UPLOADS_AT_ONCE: usize = 8;
 const ATTEMPTS_MAX: u32 = 3;
+/// Of minutes each.
+const COMMITS_MAX: usize = 100;
 /// Up to here a file is read before it is sent, so that what is sent is what was read.
 const IN_MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const CHECKSUM: &str = "x-amz-checksum-sha256";
@@ -69,8 +71,22 @@ pub(crate) async fn upload(
             }
         })
         .await?;
-    client.call(Call::new("content.plans.commit").path("id", plan_id).anon_key(anon_key)).await?;
-    Ok(())
+    commit(client, anon_key, plan_id).await
+}
+
+/// What a plan's commit takes over may be large: while the server is at it, it is asked again.
+async fn commit(client: &Client, anon_key: &str, plan_id: &str) -> Result<(), ClientError> {
+    for _ in 0..COMMITS_MAX {
+        let commit = Call::new("content.plans.commit").path("id", plan_id).anon_key(anon_key);
+        match client.call(commit).await {
+            Err(error) if error.code() == "UPLOAD_COMPLETING" => {
+                tokio::time::sleep(client.timing.upload_pause).await;
+            }
+            done => return done.map(drop),
+        }
+    }
+    Err(LocalError::new("CONTENT_UPLOAD_FAILED", "the server does not get done with what was uploaded")
+        .into())
 }
 
 async fn upload_one(
@@ -97,7 +113,7 @@ async fn upload_one(
         return Ok(());
     }
     let upload_id = text_of(session, "upload_id")?;
-    client.call(Call::new("storage.uploads.complete").path("id", upload_id).anon_key(anon_key)).await?;
+    client.upload_complete(anon_key, upload_id).await?;
     Ok(())
 }
 

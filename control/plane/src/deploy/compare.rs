@@ -267,9 +267,9 @@ impl Plane {
         }
         let mut text = String::new();
         for migration in migrations {
-            let key = blobs::cas_key(&migration.sql_ref.sha256);
-            let limit = usize::try_from(migration.sql_ref.size).unwrap_or(usize::MAX);
-            let bytes = blobs::read_all(&*self.deps().blobs, &key, limit).await;
+            let (sha256, size_bytes) = (migration.sql_ref.sha256.clone(), migration.sql_ref.size);
+            let bytes =
+                blobs::read_content(&*self.deps().blobs, &blobs::Checked { sha256, size_bytes }).await;
             text.push_str(&String::from_utf8_lossy(&bytes.map_err(crate::content::storage_problem)?));
             text.push_str("\n;\n");
         }

@@ -173,8 +173,8 @@ impl Plane {
         if size > MANIFEST_BYTES_MAX as u64 {
             return Err(invalid("manifest_ref", "the spec is larger than 32 MiB"));
         }
-        let key = blobs::cas_key(&sha256);
-        let bytes = blobs::read_all(&*self.deps().blobs, &key, MANIFEST_BYTES_MAX).await;
+        let bytes =
+            blobs::read_content(&*self.deps().blobs, &blobs::Checked { sha256, size_bytes: size }).await;
         serde_json::from_slice(&bytes.map_err(storage_problem)?)
             .map_err(|e| invalid("manifest_ref", &format!("the uploaded spec is not JSON: {e}")))
     }

@@ -7,6 +7,11 @@ pub const TIMEOUT_SECS: u64 = 60;
 pub const CONCURRENT_REQUESTS_MAX: u64 = 1024;
 /// Clients wait this long for a payment to confirm before they are told that it is pending.
 pub const WAIT_SECS_MAX: u64 = 20;
+/// The end of an upload: as long as clients wait for the head of an answer, less something for the way.
+///
+/// # Source
+/// Node's `fetch`: 300 seconds.
+pub const COMPLETION_WAIT_SECS: u64 = 240;
 /// A node that has not been heard of for this long has lost its claims.
 pub const CLAIM_TTL_SECS: u64 = 10;
 pub const CONTROL_CONNECTIONS_MAX: u64 = 24;

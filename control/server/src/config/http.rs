@@ -27,6 +27,7 @@ pub struct ServerConfig {
     pub timeout_secs: u64,
     pub concurrent_requests_max: u64,
     pub wait_secs_max: u64,
+    pub completion_wait_secs: u64,
     pub trust_forwarded_for: bool,
     /// `POST /lab/clock` may move the platform's time, from this machine: for labs only.
     pub movable_clock: bool,
@@ -61,6 +62,7 @@ impl ServerConfig {
         let timeout_secs = s.or("timeout_secs", defaults::TIMEOUT_SECS, number);
         let concurrent = s.or("concurrent_requests_max", defaults::CONCURRENT_REQUESTS_MAX, number);
         let wait_secs_max = s.or("wait_secs_max", defaults::WAIT_SECS_MAX, "less than timeout_secs");
+        let completion = s.or("completion_wait_secs", defaults::COMPLETION_WAIT_SECS, number);
         let trust_forwarded_for = s.or("trust_forwarded_for", false, "true or false");
         let movable_clock = s.or("movable_clock", false, "true or false");
         let capture_mail = s.or("capture_mail", false, "true or false");
@@ -87,6 +89,7 @@ impl ServerConfig {
             timeout_secs: timeout_secs?,
             concurrent_requests_max: concurrent?,
             wait_secs_max: wait_secs_max?,
+            completion_wait_secs: completion?,
             trust_forwarded_for: trust_forwarded_for?,
             movable_clock: movable_clock?,
             capture_mail: capture_mail?,

@@ -31,8 +31,8 @@ fn the_written_configuration_is_one_that_serve_reads() {
         port: 4020,
         siwx_domains: vec!["localhost".into()],
         admin_wallets: Vec::new(),
-        single_put_bytes_max: None,
         project_requests_per_sec: Some(50),
+        store: StoreChoices::default(),
         chain: ChainChoices { retained_blocks: Some(7), ..ChainChoices::default() },
         stripe: Some(stripe_choice("http://127.0.0.1:9", "whsec_lab")),
         google: Some(GoogleConfig {

@@ -55,6 +55,25 @@ pub enum Event {
     Failed,
 }
 
+impl Event {
+    pub const ALL: [Self; 14] = [
+        Self::Committed,
+        Self::Validated,
+        Self::FoundNoop,
+        Self::Staged,
+        Self::StagedToMigrate,
+        Self::Gated,
+        Self::Migrated,
+        Self::MigrationRolledBack,
+        Self::MigrationBroke,
+        Self::Settled,
+        Self::SettleDeferred,
+        Self::Activated,
+        Self::ActivationDeferred,
+        Self::Failed,
+    ];
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{event:?} does not happen to an operation that is {status:?}")]
 pub struct IllegalMove {
@@ -142,23 +161,6 @@ impl Status {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 14] = [
-        Event::Committed,
-        Event::Validated,
-        Event::FoundNoop,
-        Event::Staged,
-        Event::StagedToMigrate,
-        Event::Gated,
-        Event::Migrated,
-        Event::MigrationRolledBack,
-        Event::MigrationBroke,
-        Event::Settled,
-        Event::SettleDeferred,
-        Event::Activated,
-        Event::ActivationDeferred,
-        Event::Failed,
-    ];
-
     #[test]
     fn every_pair_is_decided() {
         use Status::{
@@ -189,7 +191,7 @@ mod tests {
             (ActivationPending, Event::Failed, Failed),
         ];
         for status in Status::ALL {
-            for event in EVENTS {
+            for event in Event::ALL {
                 let expected = legal.iter().find(|(s, e, _)| (*s, *e) == (status, event)).map(|row| row.2);
                 assert_eq!(status.apply(event).ok(), expected, "{status:?} {event:?}");
             }
@@ -200,7 +202,7 @@ mod tests {
     #[test]
     fn nothing_happens_after_the_end() {
         for status in Status::TERMINAL {
-            assert!(EVENTS.iter().all(|event| status.apply(*event).is_err()), "{status:?}");
+            assert!(Event::ALL.iter().all(|event| status.apply(*event).is_err()), "{status:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
-use super::{S3Blobs, failed};
+use super::{S3Blobs, failed, patient};
 use crate::{BlobError, Part, PartGrant};
 
 impl S3Blobs {
@@ -56,7 +56,7 @@ impl S3Blobs {
             .collect();
         let whole = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let join = self.client.complete_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload);
-        match join.multipart_upload(whole).send().await {
+        match join.multipart_upload(whole).customize().config_override(patient()).send().await {
             Ok(_) => Ok(()),
             Err(SdkError::ServiceError(e)) if e.raw().status().as_u16() == 404 => Err(BlobError::NotFound),
             Err(e) => Err(failed("join parts", e)),
@@ -101,6 +101,8 @@ impl S3Blobs {
                 .part_number(number)
                 .copy_source(format!("{}/{from}", self.bucket))
                 .copy_source_range(format!("bytes={start}-{}", end - 1))
+                .customize()
+                .config_override(patient())
                 .send()
                 .await;
             let piece = match piece {
