@@ -121,23 +121,27 @@ impl Builder<'_> {
         let to_one = child.relation.cardinality.is_to_one();
         // `json` has no equality to group by.
         let comparable = |value: String| if grouped { format!("{value}::jsonb") } else { value };
-        let mut put = |value: String, name: &str| {
+        let mut put = |value: String, name: &str, aggregated: bool| {
             select.push(if name.is_empty() { value.clone() } else { format!("{value} AS {name}") });
-            groups.push(value);
+            if !aggregated {
+                groups.push(value);
+            }
         };
         match (child.spread, to_one) {
-            (false, true) => put(comparable(format!("row_to_json({join})")), &name),
-            (false, false) => put(comparable(format!("COALESCE({join}.{join}, '[]')")), &name),
+            (false, true) => put(comparable(format!("row_to_json({join})")), &name, false),
+            (false, false) => put(comparable(format!("COALESCE({join}.{join}, '[]')")), &name, false),
             (true, _) => {
                 for output in self.outputs(&child.node) {
                     let column = ident(&output.name);
                     let value = format!("{join}.{column}");
                     match output.aggregated.filter(|_| grouped) {
-                        Some(item) => select.push(format!("{} AS {column}", aggregated(&value, item))),
-                        None if !to_one => put(comparable(format!("COALESCE({value}, '[]')")), &column),
-                        None if output.json => put(comparable(value), &column),
+                        Some(item) => put(aggregated(&value, item), &column, true),
+                        None if !to_one => {
+                            put(comparable(format!("COALESCE({value}, '[]')")), &column, false)
+                        }
+                        None if output.json => put(comparable(value), &column, false),
                         // Already of that name.
-                        None => put(value, ""),
+                        None => put(value, "", false),
                     }
                 }
             }
@@ -150,7 +154,7 @@ impl Builder<'_> {
         let json = |name: String| Output { json: true, ..plain(name) };
         let mut out = Vec::new();
         for item in &node.items {
-            if item.field.name == "*" && item.aggregate.is_none() {
+            if item.field.name == "*" && item.aggregate.is_none() && item.alias.is_none() {
                 let columns = self.schema.tables.get(&node.table).map_or(&[][..], |table| &table.columns);
                 out.extend(columns.iter().map(|column| plain(column.name.clone())));
             } else {
