@@ -151,8 +151,12 @@ pub(super) async fn slots_bound(store: &Store, cell: &str) -> Result<(Vec<i32>, 
     .fetch_all(store.pool())
     .await
     .during("list bound slots")?;
-    let both = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
-    rows.iter().map(both).collect::<Result<_, sqlx::Error>>().during("list bound slots")
+    let (mut numbers, mut projects) = (Vec::new(), Vec::new());
+    for row in &rows {
+        numbers.push(row.try_get(0).during("list bound slots")?);
+        projects.push(row.try_get(1).during("list bound slots")?);
+    }
+    Ok((numbers, projects))
 }
 
 /// Takes those of `numbers` that are warm out of the pool: they stay bound, to no project.
