@@ -131,7 +131,7 @@ async fn an_older_control_database_gives_no_slot_away() {
     let (gone, dropped) = world.provision().await;
     assert!(cells.slot_claim(&dropped, gone).await.unwrap());
     cells.slot_drop(store, &dropped, SystemClock.now()).await.unwrap();
-    assert_eq!(cells.projects_lost(store, "cell-1").await.unwrap(), []);
+    assert!(cells.projects_lost(store, "cell-1").await.unwrap().is_empty());
     let back = "update slots set state = 'bound' where number = $1";
     sqlx::query(back).bind(dropped.number).execute(&control).await.unwrap();
     sqlx::query("update projects set phase = 'ready' where id = $1")

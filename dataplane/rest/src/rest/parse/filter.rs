@@ -120,13 +120,8 @@ pub(super) fn expression(
 
 /// Every operator's name.
 fn names() -> impl Iterator<Item = &'static str> {
-    let quantified = QUANTIFIED.iter().map(|(name, ..)| *name);
-    let searches = SEARCHES.iter().map(|(name, _)| *name);
-    ["in", "is", "isdistinct"]
-        .into_iter()
-        .chain(searches)
-        .chain(SIMPLE.map(|(name, _)| name))
-        .chain(quantified)
+    let others = SEARCHES.map(|(name, _)| name).into_iter().chain(SIMPLE.map(|(name, _)| name));
+    ["in", "is", "isdistinct"].into_iter().chain(others).chain(QUANTIFIED.map(|(name, ..)| name))
 }
 
 /// How far the text is an operator of this name with what may stand in its parentheses, when it begins with it.

@@ -18,7 +18,7 @@ fn items(cursor: &mut Cursor, depth: usize) -> Parsed<Vec<SelectItem>> {
     }
     let mut out = Vec::new();
     cursor.spaces();
-    if cursor.done() || cursor.peek() == Some(')') {
+    if cursor.done() || depth > 0 && cursor.peek() == Some(')') {
         return Ok(out);
     }
     loop {
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["a,", "a b(", "a(", "a!hint", "*!x", "name::", "a.foo()", "a->-x", ",", "a.sum"] {
+        for text in ["a,", "a b(", "a(", "a!hint", "*!x", "name::", "a.foo()", "a->-x", ",", "a.sum", ")"] {
             assert!(select(text).is_err(), "{text}");
         }
         assert_eq!(select("a(b)'").unwrap().len(), 1, "what stands behind is not looked at");
