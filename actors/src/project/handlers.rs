@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store::cells::slot_take;
+use store::cells::{slot_forgo, slot_take};
 use store::projects::{self, Phase, Purpose};
 use store::releases::ActivateRefused;
 use store::{Fence, StoreError};
@@ -39,6 +39,12 @@ pub(super) async fn provision(deps: &Arc<Deps>, state: &mut State) -> Result<Rep
             slot_make_anywhere(deps).await?;
             continue;
         };
+        if !deps.cells.slot_claim(&slot, id).await? {
+            slot_forgo(&mut tx, id).await?;
+            tx.commit().await?;
+            tracing::error!(slot = %slot.name(), "a warm slot is another project's; set aside");
+            continue;
+        }
         kill_point!("provision.slot.taken");
         for purpose in Purpose::ALL {
             let secret = (id, purpose, FIRST_SECRET);

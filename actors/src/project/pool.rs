@@ -3,11 +3,13 @@
 use store::Claimed;
 use uuid::Uuid;
 
+use super::Request;
 use crate::Deps;
 
 const CLAIM: &str = "pool";
 
-/// Brings every cell's warm slots up to `target` and drops what crashes left behind. One node at a time does
+/// Brings every cell's warm slots up to `target`, drops what crashes left behind, and erases projects again that a
+/// restored control database brought back. One node at a time does
 /// it for a cell; the others find the claim taken and do nothing. Failures are logged: the next tick tries
 /// again.
 pub async fn fill(deps: &Deps, target: usize) {
@@ -25,8 +27,13 @@ async fn fill_cell(deps: &Deps, cell: &str, target: usize) -> Result<(), store::
         Err(e) => return Err(e),
     };
     let filled = deps.cells.slots_fill(&deps.store, cell, target, &*deps.clock).await;
+    let lost = deps.cells.projects_lost(&deps.store, cell).await;
     let given_back = deps.store.claim_release(&fence).await;
     let made = filled?;
+    for project in lost? {
+        tracing::warn!(project.id = %project, cell, "its database was dropped before: erasing it again");
+        deps.actors().project.hint(project, Request::Erase);
+    }
     if made > 0 {
         tracing::debug!(cell, made, "slots warmed");
     }

@@ -12,7 +12,7 @@ use rest::rest::{Answer, Ask, Target};
 
 use crate::app::AppState;
 use crate::extract::{Body, Who};
-use crate::problem::ApiProblem;
+use crate::problem::{ApiProblem, Verbatim};
 
 /// Not for a project's functions to see.
 const CREDENTIALS: [&str; 4] = ["authorization", "apikey", "sign-in-with-x", "payment-signature"];
@@ -105,6 +105,8 @@ fn response(answer: Answer) -> Response {
     let mut response = HttpBody::from(answer.body).into_response();
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().remove(http::header::CONTENT_TYPE);
+    // A function may refuse without a word.
+    response.extensions_mut().insert(Verbatim);
     for (name, value) in answer.headers {
         // A function may have set a header that is none; leaving it out is the safe answer.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(&value)) {

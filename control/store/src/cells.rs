@@ -12,11 +12,13 @@
 //! nothing of the tenant's, see [`upgrade`].
 //!
 //! **Failure story.** `making` and `dropping` rows are written first, so a crash leaves a row that says what
-//! to clean; the pool filler drops such slots. Nothing is ever repaired in place.
+//! to clean; the pool filler drops such slots. Nothing is ever repaired in place. Each cell also remembers by itself
+//! whose a slot is, so that an older control database cannot give it to another: see [`marks`].
 
 mod doors;
 mod logins;
 mod make;
+mod marks;
 mod relay;
 mod rows;
 mod sessions;
@@ -34,7 +36,7 @@ use crate::{During, MasterKey, Store, StoreError};
 pub use doors::Door;
 pub use logins::{Login, SlotName};
 pub use relay::{MESSAGE_TOO_LARGE, Stream};
-pub use rows::{Slot, SlotCounts, SlotState, slot_counts, slot_of, slot_take};
+pub use rows::{Slot, SlotCounts, SlotState, slot_counts, slot_forgo, slot_of, slot_take};
 pub use sessions::{Session, SessionError};
 pub use template::TEMPLATE_VERSION;
 
@@ -92,7 +94,8 @@ impl std::fmt::Debug for CellConfig {
 
 impl Cells {
     /// Connects to every cell, enters it in the table `cells`, prepares it (roles, settings, template) and
-    /// checks that PUBLIC may do nothing on its databases. Idempotent; several nodes may do it at once.
+    /// checks that PUBLIC may do nothing on its databases; slots that the cell knows to be somebody's leave the pool.
+    /// Idempotent; several nodes may do it at once.
     ///
     /// # Errors
     /// `Db` when a cell does not answer; `Corrupt` when PUBLIC holds rights it must not hold.
@@ -121,6 +124,7 @@ impl Cells {
             let filling = tokio::sync::Mutex::default();
             let cell = Cell { name: config.name.clone(), options, superuser, work, filling };
             cell.prepare().await?;
+            cell.reconcile(store).await?;
             cells.insert(config.name, cell);
         }
         let (key, sessions, current) = (key.clone(), sessions::Gate::default(), Default::default());

@@ -55,7 +55,7 @@ async fn published_clients_find_postgrest() {
         let script = folder().join("run.mjs");
         verdict(
             Command::new("node").current_dir(peers()).arg(script).args([&url, &key, &own_url, &own_key]),
-            140,
+            155,
         );
         verdict(Command::new(python()).arg(folder().join("run.py")).args([&url, &key]), 14);
     })

@@ -12,6 +12,8 @@ const SCHEMA: &str = "
     create function items_between(low int, high int) returns setof items language sql stable as
       'select * from items where id between low and high';
     create function twice(in n int, out doubled int) language sql immutable as 'select n * 2';
+    create function teapot() returns void language plpgsql as $$ begin
+      perform set_config('response.status', '418', true); end $$;
     create function some_record() returns record language sql stable as 'select 1 as one, 2 as two';
     create function pick(n text, m int default 0) returns text language sql immutable as 'select n';
     create function pick(n int) returns text language sql immutable as 'select ''int''';
@@ -101,6 +103,23 @@ async fn reads_and_calls_answer_with_the_headers_of_the_dialect() {
         assert_eq!((refused.status, &refused.body["code"]), (406, &json!("PGRST107")), "{form}: {refused:?}");
         assert_eq!(refused.body["message"], format!("None of these media types are available: {form}"));
     }
+    for (form, told) in [
+        ("application/vnd.pgrst.array+json", "application/json; charset=utf-8"),
+        (
+            "application/vnd.pgrst.array;nulls=stripped",
+            "application/vnd.pgrst.array+json;nulls=stripped; charset=utf-8",
+        ),
+        (
+            "application/vnd.pgrst.object+json; nulls=stripped",
+            "application/vnd.pgrst.object+json;nulls=stripped; charset=utf-8",
+        ),
+    ] {
+        let answer = client.ask("GET", "/items?id=eq.1", &[("accept", form)], None).await;
+        assert_eq!((answer.status, header(&answer, "content-type")), (200, told), "{form}: {answer:?}");
+    }
+    let silent = client.ask("POST", "/rpc/teapot", &[], Some(json!({}))).await;
+    assert_eq!((silent.status, &silent.body), (418, &json!("")), "a refusal without a word: {silent:?}");
+    assert_eq!(header(&silent, "content-type"), "", "{silent:?}");
     let doubled = client.ask("GET", "/rpc/twice?n=4", &[], None).await;
     assert_eq!(doubled.body, json!({ "doubled": 8 }), "a named result is a row");
     let record = client.ask("POST", "/rpc/some_record", &[], Some(json!({}))).await;
@@ -140,6 +159,9 @@ async fn refusals_are_worded_as_the_dialect_words_them() {
         ("order=id.ac", r#"unexpected "c" expecting "asc", "desc", "nullsfirst" or "nullslast""#),
         ("order=id.descc", r#"unexpected 'c' expecting delimiter (.), "," or end of input"#),
         ("order=id.asc.nlsfst", r#"unexpected "l" expecting "nullsfirst" or "nullslast""#),
+        ("id=in.(1", r#"unexpected end of input expecting "," or ")""#),
+        ("id=eq5", r#"unexpected "5" expecting operator (eq, gt, ...)"#),
+        ("id=is.nope", r#"unexpected "p" expecting isVal: (null, not_null, true, false, unknown)"#),
         ("id=0", r#"unexpected "0" expecting "not" or operator (eq, gt, ...)"#),
         (
             "or=()",

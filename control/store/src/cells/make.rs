@@ -25,7 +25,8 @@ impl Cells {
     pub async fn slot_make(&self, store: &Store, cell: &str, clock: &dyn Clock) -> Result<Slot, StoreError> {
         let cell = self.cell(cell)?;
         let _permit = cell.work.acquire().await.map_err(|_| StoreError::NotFound("cell"))?;
-        let number = rows::slot_insert(store, &cell.name, TEMPLATE_VERSION, clock.now()).await?;
+        let above = self.highest_number().await?;
+        let number = rows::slot_insert(store, (&cell.name, above), TEMPLATE_VERSION, clock.now()).await?;
         let slot = Slot { number, cell: cell.name.clone() };
         let made = match self.slot_build(cell, slot.name()).await {
             // Whoever thought it abandoned is dropping it now.
@@ -141,6 +142,7 @@ impl Cells {
             other => other?,
         }
         drop_objects(&cell.superuser, slot.name()).await?;
+        cell.mark_dropped(slot).await?;
         rows::slot_move(store, slot.number, &[SlotState::Dropping], SlotState::Dropped, now).await
     }
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use types::ProjectId;
+use uuid::Uuid;
 
 use super::{Cells, SlotName};
 use crate::{During, FencedTx, Store, StoreError};
@@ -88,6 +89,20 @@ pub async fn slot_take(
     row.as_ref().map(slot).transpose().during("take a slot")
 }
 
+/// Gives a slot that was taken in this transaction up again, without putting it back into the pool: it is somebody
+/// else's.
+///
+/// # Errors
+/// `Db` only.
+pub async fn slot_forgo(tx: &mut FencedTx, project: ProjectId) -> Result<(), StoreError> {
+    sqlx::query("update projects set slot = null where id = $1")
+        .bind(project.0)
+        .execute(tx.conn())
+        .await
+        .during("give up a slot")?;
+    Ok(())
+}
+
 /// The slot of a project, while it has one.
 ///
 /// # Errors
@@ -126,6 +141,66 @@ pub(super) async fn cell_ensure(store: &Store, name: &str) -> Result<(), StoreEr
     Ok(())
 }
 
+/// Slots of a cell that projects live on, and those projects.
+pub(super) async fn slots_bound(store: &Store, cell: &str) -> Result<(Vec<i32>, Vec<Uuid>), StoreError> {
+    let rows = sqlx::query(
+        "select s.number, p.id from slots s join projects p on p.slot = s.number
+         where s.cell = $1 and s.state = 'bound'",
+    )
+    .bind(cell)
+    .fetch_all(store.pool())
+    .await
+    .during("list bound slots")?;
+    let (mut numbers, mut projects) = (Vec::new(), Vec::new());
+    for row in &rows {
+        numbers.push(row.try_get(0).during("list bound slots")?);
+        projects.push(row.try_get(1).during("list bound slots")?);
+    }
+    Ok((numbers, projects))
+}
+
+/// Takes those of `numbers` that are warm out of the pool: they stay bound, to no project.
+pub(super) async fn slots_set_aside(
+    store: &Store,
+    cell: &str,
+    numbers: &[i32],
+) -> Result<Vec<Slot>, StoreError> {
+    let rows = sqlx::query(
+        "update slots set state = 'bound' where cell = $1 and number = any($2) and state = 'warm'
+         returning number, cell",
+    )
+    .bind(cell)
+    .bind(numbers)
+    .fetch_all(store.pool())
+    .await
+    .during("set slots aside")?;
+    rows.iter().map(slot).collect::<Result<_, _>>().during("set slots aside")
+}
+
+/// Ready projects on slots of a cell, among pairs of a slot and a project.
+pub(super) async fn projects_on(
+    store: &Store,
+    cell: &str,
+    numbers: &[i32],
+    projects: &[ProjectId],
+) -> Result<Vec<ProjectId>, StoreError> {
+    let rows = sqlx::query(
+        "select p.id from projects p
+         join slots s on s.number = p.slot and s.cell = $1 and s.state = 'bound'
+         join unnest($2::integer[], $3::uuid[]) as gone (number, project)
+           on gone.number = s.number and gone.project = p.id
+         where p.phase = 'ready'",
+    )
+    .bind(cell)
+    .bind(numbers)
+    .bind(projects.iter().map(|project| project.0).collect::<Vec<_>>())
+    .fetch_all(store.pool())
+    .await
+    .during("find projects on dropped slots")?;
+    let id = |row: &PgRow| row.try_get(0).map(ProjectId);
+    rows.iter().map(id).collect::<Result<_, _>>().during("find projects on dropped slots")
+}
+
 /// Warm slots of a cell, and whether it takes projects at all.
 pub(super) async fn warm_count(store: &Store, cell: &str) -> Result<(i64, bool), StoreError> {
     let row = sqlx::query(
@@ -140,10 +215,10 @@ pub(super) async fn warm_count(store: &Store, cell: &str) -> Result<(i64, bool),
     Ok((row.try_get(0).during("count warm slots")?, row.try_get(1).during("count warm slots")?))
 }
 
-/// Enters a new slot in `making` under the next number of all cells.
+/// Enters a new slot in `making` under the next number of all cells, which is above `above` too.
 pub(super) async fn slot_insert(
     store: &Store,
-    cell: &str,
+    (cell, above): (&str, i32),
     template_version: i32,
     now: DateTime<Utc>,
 ) -> Result<i32, StoreError> {
@@ -151,12 +226,13 @@ pub(super) async fn slot_insert(
     for _ in 0..20 {
         let inserted = sqlx::query(
             "insert into slots (number, cell, state, template_version, updated_at)
-             select coalesce(max(number), 0) + 1, $1, 'making', $2, $3 from slots
+             select greatest(max(number), $4) + 1, $1, 'making', $2, $3 from slots
              on conflict (number) do nothing returning number",
         )
         .bind(cell)
         .bind(template_version)
         .bind(now)
+        .bind(above)
         .fetch_optional(store.pool())
         .await
         .during("enter a slot")?;

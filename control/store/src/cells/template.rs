@@ -3,7 +3,7 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
 
-use super::Cell;
+use super::{Cell, marks};
 use crate::{During, StoreError};
 
 /// Goes up with every change of what a slot starts with. Older slots are migrated, not rebuilt: see
@@ -43,6 +43,7 @@ impl Cell {
 
     async fn prepare_locked(&self, conn: &mut PgConnection) -> Result<(), StoreError> {
         sqlx::raw_sql(CLUSTER).execute(&mut *conn).await.during("prepare a cell")?;
+        sqlx::raw_sql(marks::TABLE).execute(&mut *conn).await.during("prepare a cell")?;
         // ALTER SYSTEM refuses to run beside other statements, so each line goes alone.
         for line in SETTINGS.lines().filter(|line| !line.is_empty() && !line.starts_with("--")) {
             sqlx::raw_sql(line).execute(&mut *conn).await.during("set up a cell")?;

@@ -88,13 +88,11 @@ impl Media {
     pub fn content_type(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Plan(plan) => return Cow::Owned(plan.content_type()),
-            Self::Json => "application/json; charset=utf-8",
-            Self::Array { strip: false } => "application/vnd.pgrst.array+json; charset=utf-8",
-            Self::Array { strip: true } => "application/vnd.pgrst.array+json; nulls=stripped; charset=utf-8",
+            // An array is what JSON is anyway, unless nulls are left out.
+            Self::Json | Self::Array { strip: false } => "application/json; charset=utf-8",
+            Self::Array { strip: true } => "application/vnd.pgrst.array+json;nulls=stripped; charset=utf-8",
             Self::Object { strip: false } => "application/vnd.pgrst.object+json; charset=utf-8",
-            Self::Object { strip: true } => {
-                "application/vnd.pgrst.object+json; nulls=stripped; charset=utf-8"
-            }
+            Self::Object { strip: true } => "application/vnd.pgrst.object+json;nulls=stripped; charset=utf-8",
             Self::Csv => "text/csv; charset=utf-8",
             Self::OpenApi => "application/openapi+json; charset=utf-8",
         })

@@ -11,5 +11,6 @@ mod isolation;
 mod neighbour;
 mod replication;
 mod rest;
+mod rights;
 mod slots;
 mod sql;

@@ -97,3 +97,49 @@ async fn abandoned_slots_are_dropped_and_a_cell_is_prepared_twice() {
     cells.close().await;
     world.stop().await;
 }
+
+// G15. Goal: a slot is its first project's for good, whatever the control database says. Method: rows of the control
+// database are set back as an older backup would have them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_control_database_gives_no_slot_away() {
+    let world = World::start().await;
+    let (cells, store) = (&world.cells, &world.store);
+    let (project, slot) = world.provision().await;
+    assert!(cells.slot_claim(&slot, project).await.unwrap());
+    assert!(cells.slot_claim(&slot, project).await.unwrap(), "again by the same");
+    let rival = world.insert_project().await;
+    assert!(!cells.slot_claim(&slot, rival).await.unwrap(), "another's");
+
+    // The backup knows the slot as warm: it leaves the pool when a node starts.
+    let control = sqlx::PgPool::connect(&world.control_url).await.unwrap();
+    let set = async |sql: &'static str| {
+        sqlx::query(sql).bind(slot.number).execute(&control).await.unwrap();
+    };
+    set("update projects set slot = null where slot = $1").await;
+    set("update slots set state = 'warm' where number = $1").await;
+    let config = || vec![CellConfig::new("cell-1", &world.cell_url)];
+    Cells::connect(config(), &world.key, store).await.unwrap().close().await;
+    assert_eq!(world.take(rival).await, None, "set aside");
+
+    // The backup does not know it at all: its number is not given out again, and its database stays.
+    set("delete from slots where number = $1").await;
+    let next = cells.slot_make(store, "cell-1", &SystemClock).await.unwrap();
+    assert_eq!(next.number, slot.number + 1);
+    assert!(names(&world, "select datname::text from pg_database").await.contains(&slot.schema()));
+
+    // What was dropped with its project is told to whoever still lists that project as ready.
+    let (gone, dropped) = world.provision().await;
+    assert!(cells.slot_claim(&dropped, gone).await.unwrap());
+    cells.slot_drop(store, &dropped, SystemClock.now()).await.unwrap();
+    assert!(cells.projects_lost(store, "cell-1").await.unwrap().is_empty());
+    let back = "update slots set state = 'bound' where number = $1";
+    sqlx::query(back).bind(dropped.number).execute(&control).await.unwrap();
+    sqlx::query("update projects set phase = 'ready' where id = $1")
+        .bind(gone.0)
+        .execute(&control)
+        .await
+        .unwrap();
+    assert_eq!(cells.projects_lost(store, "cell-1").await.unwrap(), [gone]);
+    assert!(!cells.slot_claim(&dropped, gone).await.unwrap(), "a dropped one is nobody's");
+    world.stop().await;
+}

@@ -38,7 +38,7 @@ impl Builder<'_> {
         let mut laterals = String::new();
         for child in &node.children {
             laterals.push_str(&self.lateral(node, child, from));
-            self.child_values(child, &mut select, &mut groups);
+            self.child_values(child, grouped, &mut select, &mut groups);
         }
         let mut conditions = joins.to_vec();
         conditions.extend(node.conditions.iter().map(|condition| self.condition(node, condition)));
@@ -113,40 +113,36 @@ impl Builder<'_> {
     }
 
     /// What a child puts into the parent's row.
-    fn child_values(&self, child: &Child, select: &mut Vec<String>, groups: &mut Vec<String>) {
-        let (join, name) = (ident(&child.join), ident(&child.name));
-        let to_one = child.relation.cardinality.is_to_one();
+    fn child_values(&self, child: &Child, grouped: bool, select: &mut Vec<String>, groups: &mut Vec<String>) {
         if child.hidden {
             return;
         }
+        let (join, name) = (ident(&child.join), ident(&child.name));
+        let to_one = child.relation.cardinality.is_to_one();
+        // `json` has no equality to group by.
+        let comparable = |value: String| if grouped { format!("{value}::jsonb") } else { value };
+        let mut put = |value: String, name: &str, aggregated: bool| {
+            select.push(if name.is_empty() { value.clone() } else { format!("{value} AS {name}") });
+            if !aggregated {
+                groups.push(value);
+            }
+        };
         match (child.spread, to_one) {
-            (false, true) => {
-                select.push(format!("row_to_json({join}) AS {name}"));
-                groups.push(join);
-            }
-            (false, false) => {
-                select.push(format!("COALESCE({join}.{join}, '[]') AS {name}"));
-                groups.push(format!("{join}.{join}"));
-            }
-            (true, true) => {
-                for output in self.outputs(&child.node) {
-                    let value = format!("{join}.{}", ident(&output.name));
-                    match output.aggregated {
-                        Some(item) => {
-                            select.push(format!("{} AS {}", aggregated(&value, item), ident(&output.name)))
-                        }
-                        None => {
-                            select.push(value.clone());
-                            groups.push(value);
-                        }
-                    }
-                }
-            }
-            (true, false) => {
+            (false, true) => put(comparable(format!("row_to_json({join})")), &name, false),
+            (false, false) => put(comparable(format!("COALESCE({join}.{join}, '[]')")), &name, false),
+            (true, _) => {
                 for output in self.outputs(&child.node) {
                     let column = ident(&output.name);
-                    select.push(format!("COALESCE({join}.{column}, '[]') AS {column}"));
-                    groups.push(format!("{join}.{column}"));
+                    let value = format!("{join}.{column}");
+                    match output.aggregated.filter(|_| grouped) {
+                        Some(item) => put(aggregated(&value, item), &column, true),
+                        None if !to_one => {
+                            put(comparable(format!("COALESCE({value}, '[]')")), &column, false)
+                        }
+                        None if output.json => put(comparable(value), &column, false),
+                        // Already of that name.
+                        None => put(value, "", false),
+                    }
                 }
             }
         }
@@ -154,23 +150,25 @@ impl Builder<'_> {
 
     /// The columns of a node's rows, in order.
     fn outputs<'n>(&self, node: &'n Node) -> Vec<Output<'n>> {
-        let plain = |name: String| Output { name, aggregated: None };
+        let plain = |name: String| Output { name, aggregated: None, json: false };
+        let json = |name: String| Output { json: true, ..plain(name) };
         let mut out = Vec::new();
         for item in &node.items {
-            if item.field.name == "*" && item.aggregate.is_none() {
+            if item.field.name == "*" && item.aggregate.is_none() && item.alias.is_none() {
                 let columns = self.schema.tables.get(&node.table).map_or(&[][..], |table| &table.columns);
                 out.extend(columns.iter().map(|column| plain(column.name.clone())));
             } else {
-                out.push(Output { name: output_name(item), aggregated: item.aggregate.map(|_| item) });
+                let aggregated = item.aggregate.map(|_| item);
+                out.push(Output { aggregated, ..plain(output_name(item)) });
             }
         }
         for child in node.children.iter().filter(|child| !child.hidden) {
             if child.spread {
                 let to_one = child.relation.cardinality.is_to_one();
                 let inner = self.outputs(&child.node).into_iter();
-                out.extend(inner.map(|one| if to_one { one } else { plain(one.name) }));
+                out.extend(inner.map(|one| if to_one { one } else { json(one.name) }));
             } else {
-                out.push(plain(child.name.clone()));
+                out.push(json(child.name.clone()));
             }
         }
         out
@@ -256,6 +254,8 @@ impl Builder<'_> {
 struct Output<'n> {
     name: String,
     aggregated: Option<&'n Item>,
+    /// Made of other rows.
+    json: bool,
 }
 
 fn star() -> Item {
@@ -263,8 +263,11 @@ fn star() -> Item {
     Item { field, alias: None, cast: None, aggregate: None, aggregate_cast: None }
 }
 
-/// Leaves the bare values of aggregates, under the names of their results.
+/// Leaves the bare values of aggregates, under the names of their results; those of what is spread into it too.
 fn unaggregate(node: &mut Node) {
+    for child in node.children.iter_mut().filter(|child| child.spread) {
+        unaggregate(&mut child.node);
+    }
     for item in &mut node.items {
         if item.aggregate.is_some() {
             item.alias = Some(output_name(item));

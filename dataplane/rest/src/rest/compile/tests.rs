@@ -113,6 +113,26 @@ fn spread_columns_stand_in_the_parent() {
 }
 
 #[test]
+fn aggregates_of_what_is_spread_are_made_at_the_top() {
+    let (text, _) = rows_of("films", "select=n:count(),...directors(m:count(),name)");
+    assert_eq!(
+        text,
+        "SELECT COUNT(*) AS \"n\", COUNT(\"pgrst_1\".\"m\") AS \"m\", \"pgrst_1\".\"name\" FROM \"p1\".\"films\" AS \
+         \"films\" LEFT JOIN LATERAL (SELECT TRUE AS \"m\", \"directors_1\".\"name\" FROM \"p1\".\"directors\" AS \
+         \"directors_1\" WHERE \"directors_1\".\"id\" = \"films\".\"director_id\") AS \"pgrst_1\" ON TRUE GROUP BY \
+         \"pgrst_1\".\"name\""
+    );
+    let (text, _) = rows_of("films", "select=count(),directors(name)");
+    assert!(
+        text.contains("row_to_json(\"pgrst_1\")::jsonb AS \"directors\"") && text.ends_with("::jsonb"),
+        "{text}"
+    );
+    let refused =
+        read_tree(&schema(), "directors", &parse("select=...films(count())", false).unwrap(), false);
+    assert_eq!(refused.unwrap_err().code, "PGRST127");
+}
+
+#[test]
 fn names_and_keys_cannot_end_their_quotes() {
     let (text, _) = rows_of("films", "select=\"a\\\"b\",data->x'y&\"q\\\"r\"=eq.1");
     assert!(

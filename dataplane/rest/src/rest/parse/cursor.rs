@@ -12,17 +12,24 @@ pub(super) struct Cursor<'a> {
     at: usize,
     /// What is being read, for messages: `failed to parse filter (..)`.
     what: &'a str,
+    /// What could go on where the last name or path ended.
+    tail: &'static str,
 }
 
 pub(super) type Parsed<T> = Result<T, RestError>;
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(text: &str, what: &'a str) -> Self {
-        Self { chars: text.chars().collect(), at: 0, what }
+        Self { chars: text.chars().collect(), at: 0, what, tail: "" }
     }
 
     pub(super) fn at(&self) -> usize {
         self.at
+    }
+
+    /// What could have gone on where the last field ended, before `more`, for messages.
+    pub(super) fn after_field(&self, more: &str) -> String {
+        format!("{}{more}", self.tail)
     }
 
     pub(super) fn back_to(&mut self, at: usize) {
@@ -96,6 +103,19 @@ impl<'a> Cursor<'a> {
         self.unexpected(self.peek(), expecting)
     }
 
+    /// Where a word begins and does not go on: told where it begins.
+    pub(super) fn fail_inside(&self, word: &str) -> RestError {
+        self.fail_words(word, &format!("\"{word}\""))
+    }
+
+    /// How much of a word is here, in any case of letters.
+    pub(super) fn matched(&self, word: &str) -> usize {
+        let fits = |(i, c): &(usize, char)| {
+            self.chars.get(self.at + i).is_some_and(|found| found.eq_ignore_ascii_case(c))
+        };
+        word.chars().enumerate().take_while(fits).count()
+    }
+
     /// Where none of several words is: what differs from the first of them is told.
     pub(super) fn fail_words(&self, first: &str, expecting: &str) -> RestError {
         let fits = |(i, c): &(usize, char)| self.chars.get(self.at + i) == Some(c);
@@ -141,8 +161,10 @@ impl<'a> Cursor<'a> {
     pub(super) fn name(&mut self) -> Parsed<String> {
         const EXPECTED: &str = "field name (* or [a..z0..9_$])";
         if self.peek() == Some('"') {
+            self.tail = "\"->>\", \"->\"";
             return self.quoted();
         }
+        self.tail = "letter, digit, \"-\", \"->>\", \"->\"";
         let mut out = self.identifier().map_err(|_| self.fail(EXPECTED))?;
         while self.peek() == Some('-') && !self.sees("->") {
             self.at += 1;
@@ -171,6 +193,7 @@ impl<'a> Cursor<'a> {
             } else {
                 return Ok(steps);
             };
+            self.tail = "\"-\", \"->>\", \"->\"";
             steps.push(JsonStep { text, key: self.json_key()? });
         }
     }
@@ -185,7 +208,8 @@ impl<'a> Cursor<'a> {
             return Ok(JsonKey::Index(if negative { format!("-{digits}") } else { digits }));
         }
         if negative {
-            return Err(self.fail("digit"));
+            let ends = if digits.is_empty() { "" } else { ", \"->\", \"::\", \".\", \",\" or end of input" };
+            return Err(self.fail(&format!("digit{ends}")));
         }
         self.at = start;
         if self.peek() == Some('"') {

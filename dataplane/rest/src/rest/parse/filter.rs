@@ -110,7 +110,38 @@ pub(super) fn expression(
             cursor.back_to(here);
         }
     }
+    let deepest = names().filter_map(|name| ends_at(cursor, name)).max();
+    if let Some(deepest) = deepest {
+        cursor.back_to(deepest);
+        return Err(cursor.fail(OPERATOR));
+    }
     Err(cursor.fail_words(if not { "in" } else { "not" }, &expected))
+}
+
+/// Every operator's name.
+fn names() -> impl Iterator<Item = &'static str> {
+    let others = SEARCHES.map(|(name, _)| name).into_iter().chain(SIMPLE.map(|(name, _)| name));
+    ["in", "is", "isdistinct"].into_iter().chain(others).chain(QUANTIFIED.map(|(name, ..)| name))
+}
+
+/// How far the text is an operator of this name with what may stand in its parentheses, when it begins with it.
+fn ends_at(cursor: &mut Cursor, name: &str) -> Option<usize> {
+    let here = cursor.at();
+    if !cursor.takes(name) {
+        return None;
+    }
+    let search = SEARCHES.iter().any(|(one, _)| *one == name);
+    let quantified = QUANTIFIED.iter().any(|(one, ..)| *one == name);
+    if (search || quantified) && cursor.takes("(") {
+        let word =
+            if search { cursor.identifier().is_ok() } else { cursor.takes("any") || cursor.takes("all") };
+        if word {
+            cursor.takes(")");
+        }
+    }
+    let end = cursor.at();
+    cursor.back_to(here);
+    Some(end)
 }
 
 /// `(english)`: the language of a search.
@@ -127,17 +158,20 @@ fn parenthesised(cursor: &mut Cursor) -> Option<String> {
 }
 
 fn is(cursor: &mut Cursor) -> Parsed<Is> {
-    for (word, is) in [
+    let words = [
         ("not_null", Is::NotNull),
         ("null", Is::Null),
         ("true", Is::True),
         ("false", Is::False),
         ("unknown", Is::Unknown),
-    ] {
+    ];
+    for (word, is) in words {
         if cursor.takes_in_any_case(word) {
             return Ok(is);
         }
     }
+    let closest = words.iter().map(|(word, _)| cursor.matched(word)).max().unwrap_or(0);
+    cursor.back_to(cursor.at() + closest);
     Err(cursor.fail("isVal: (null, not_null, true, false, unknown)"))
 }
 
@@ -153,7 +187,7 @@ fn list(cursor: &mut Cursor) -> Parsed<Vec<String>> {
             break;
         }
     }
-    cursor.expect(")")?;
+    cursor.expect(")").map_err(|_| cursor.fail("\",\" or \")\""))?;
     cursor.spaces();
     Ok(out)
 }

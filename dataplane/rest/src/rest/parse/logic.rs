@@ -35,28 +35,37 @@ fn term(cursor: &mut Cursor, depth: usize) -> Parsed<Logic> {
     }
     cursor.spaces();
     let here = cursor.at();
-    let not = cursor.takes("not.");
-    for (word, all) in [("and", true), ("or", false)] {
-        let before = cursor.at();
-        if cursor.takes(word) {
-            cursor.spaces();
-            if cursor.takes("(") {
-                return Ok(Logic::Group { not, all, terms: terms(cursor, depth)? });
-            }
-            cursor.back_to(before);
-        }
-    }
+    let error = match filter(cursor) {
+        Ok(filter) => return Ok(Logic::Filter(filter)),
+        Err(error) => error,
+    };
+    let failed_at = cursor.at();
     cursor.back_to(here);
-    let field = cursor.field().map_err(|error| match cursor.at() == here {
-        true => {
-            cursor.fail("field name (* or [a..z0..9_$]), negation operator (not) or logic operator (and, or)")
+    let not = cursor.takes("not.");
+    let all = match () {
+        () if cursor.takes("and") => true,
+        () if cursor.takes("or") => false,
+        // Begun, and so not something else.
+        () if cursor.peek() == Some('o') => return Err(cursor.fail_inside("or")),
+        () if not => return Err(cursor.fail("logic operator (and, or)")),
+        () if failed_at > here => return Err(error),
+        () => {
+            let any = "field name (* or [a..z0..9_$]), negation operator (not) or logic operator (and, or)";
+            return Err(cursor.fail(any));
         }
-        false => error,
-    })?;
-    cursor.expect(".").map_err(|_| cursor.fail("delimiter (.)"))?;
+    };
+    cursor.spaces();
+    cursor.expect("(")?;
+    Ok(Logic::Group { not, all, terms: terms(cursor, depth)? })
+}
+
+/// `column.[not.]operator.value`
+fn filter(cursor: &mut Cursor) -> Parsed<Filter> {
+    let field = cursor.field()?;
+    cursor.expect(".").map_err(|_| cursor.fail(&cursor.after_field(" or delimiter (.)")))?;
     let (not, op) = expression(cursor, value)?;
     cursor.spaces();
-    Ok(Logic::Filter(Filter { field, not, op }))
+    Ok(Filter { field, not, op })
 }
 
 /// The terms of a group up to and with its `)`.
@@ -136,8 +145,35 @@ mod tests {
 
     #[test]
     fn nonsense_and_bottomless_nesting_are_refused() {
-        for text in ["", "()", "(a)", "(a.eq.1", "(a.eq.1,)"] {
-            assert!(logic("or", text).is_err(), "{text}");
+        let name = "letter, digit, \"-\", \"->>\", \"->\" or delimiter (.)";
+        let start = "field name (* or [a..z0..9_$]), negation operator (not) or logic operator (and, or)";
+        let (operator, word) = ("operator (eq, gt, ...)", "logic operator (and, or)");
+        for (text, column, found, expected) in [
+            ("", 3, "end of input", "\"(\""),
+            (")(", 3, "\")\"", "\"(\""),
+            ("()", 4, "\")\"", start),
+            ("(a)", 5, "\")\"", name),
+            ("(\"a\")", 7, "\")\"", "\"->>\", \"->\" or delimiter (.)"),
+            ("(a->b)", 8, "\")\"", "\"-\", \"->>\", \"->\" or delimiter (.)"),
+            ("(a.eq.1", 10, "end of input", "\",\" or \")\""),
+            ("(a.eq.1,)", 11, "\")\"", start),
+            ("(a.eq)", 8, "\")\"", operator),
+            ("(a.eq(some).{1})", 9, "\"s\"", operator),
+            ("(a.fts().x)", 10, "\")\"", operator),
+            ("(a.in(1))", 8, "\"(\"", operator),
+            ("(a.in.1,2,b.eq.3)", 9, "\"1\"", "\"(\""),
+            ("(a.in.(1,2", 13, "end of input", "\",\" or \")\""),
+            ("(a.is.nope)", 11, "\"p\"", "isVal: (null, not_null, true, false, unknown)"),
+            ("(ord(a.eq.1),b.eq.2)", 6, "\"d\"", "\"(\""),
+            ("(ox.a)", 4, "\"x\"", "\"or\""),
+            ("(a.eq.1,not.xor(a.eq.2,a.eq.3))", 15, "\"x\"", word),
+            ("(not.a.eq.1)", 8, "\"a\"", word),
+            ("(and,a.eq.1)", 7, "\",\"", "\"(\""),
+        ] {
+            let error = logic("or", text).unwrap_err();
+            assert_eq!(error.details, format!("unexpected {found} expecting {expected}"), "{text}");
+            let place = format!("\"failed to parse logic tree ({text})\" (line 1, column {column})");
+            assert_eq!(error.message, place);
         }
         let deep = format!("{}a.eq.1{}", "(or".repeat(100), ")".repeat(100));
         assert!(logic("or", &deep).is_err());

@@ -12,15 +12,16 @@ pub(super) fn order(value: &str) -> Parsed<Vec<OrderTerm>> {
         let (relation, field) = subject(&mut cursor)?;
         let (descending, nulls_first) = modifiers(&mut cursor)?;
         cursor.spaces();
+        let relation_named = relation.is_some();
         out.push(OrderTerm { relation, field, descending, nulls_first });
         if cursor.takes(",") {
             continue;
         }
-        let may_go_on = descending.is_some() && nulls_first.is_none();
-        cursor.end(if may_go_on {
-            "delimiter (.), \",\" or end of input"
-        } else {
-            "\",\" or end of input"
+        let ends = "\",\" or end of input";
+        cursor.end(&match (relation_named, descending, nulls_first) {
+            (false, None, None) => cursor.after_field(&format!(", delimiter (.), {ends}")),
+            (_, _, None) => format!("delimiter (.), {ends}"),
+            _ => ends.to_owned(),
         })?;
         return Ok(out);
     }
@@ -88,6 +89,10 @@ mod tests {
             ("id.descc", "unexpected 'c' expecting delimiter (.), \",\" or end of input"),
             ("id.nullslasttt", "unexpected 't' expecting \",\" or end of input"),
             ("id.asc.nlsfst", "unexpected \"l\" expecting \"nullsfirst\" or \"nullslast\""),
+            (
+                "clients(name,id)",
+                "unexpected '(' expecting letter, digit, \"-\", \"->>\", \"->\", delimiter (.), \",\" or end of input",
+            ),
             ("id.asc.", "unexpected end of input expecting \"nullsfirst\" or \"nullslast\""),
         ] {
             assert_eq!(order(text).unwrap_err().details, details, "{text}");

@@ -8,9 +8,8 @@ const ENDS: &str = "\")\", \",\" or end of input";
 pub(super) fn select(value: &str) -> Parsed<Vec<SelectItem>> {
     let what = format!("failed to parse select parameter ({value})");
     let mut cursor = Cursor::new(value, &what);
-    let items = items(&mut cursor, 0)?;
-    cursor.end("letter, digit, \"-\", \"->>\", \"->\", \"::\", \".\", \")\", \",\" or end of input")?;
-    Ok(items)
+    // What stands behind the last item is not looked at.
+    items(&mut cursor, 0)
 }
 
 fn items(cursor: &mut Cursor, depth: usize) -> Parsed<Vec<SelectItem>> {
@@ -19,7 +18,7 @@ fn items(cursor: &mut Cursor, depth: usize) -> Parsed<Vec<SelectItem>> {
     }
     let mut out = Vec::new();
     cursor.spaces();
-    if cursor.done() || cursor.peek() == Some(')') {
+    if cursor.done() || depth > 0 && cursor.peek() == Some(')') {
         return Ok(out);
     }
     loop {
@@ -80,28 +79,38 @@ fn alias(cursor: &mut Cursor) -> Option<String> {
 fn field(cursor: &mut Cursor) -> Parsed<FieldItem> {
     let plain = |name: &str| Field { name: name.to_owned(), path: Vec::new() };
     if cursor.takes("*") {
-        ends(cursor)?;
+        ends(cursor, "")?;
         let (alias, cast, aggregate, aggregate_cast) = Default::default();
         return Ok(FieldItem { field: plain("*"), alias, cast, aggregate, aggregate_cast });
     }
     let alias = alias(cursor);
     if cursor.takes("count()") {
         let aggregate_cast = cast(cursor)?;
-        ends(cursor)?;
+        ends(cursor, "")?;
         let aggregate = Some(Aggregate::Count);
         return Ok(FieldItem { field: plain("*"), alias, cast: None, aggregate, aggregate_cast });
     }
     let field = cursor.field()?;
     let value_cast = cast(cursor)?;
     let aggregate = aggregate(cursor)?;
-    let aggregate_cast = if aggregate.is_some() { cast(cursor)? } else { None };
-    ends(cursor)?;
+    let second_cast = cast(cursor)?;
+    let more = match () {
+        () if second_cast.is_some() => "letter, digit, ".to_owned(),
+        () if aggregate.is_some() => "\"::\", ".to_owned(),
+        () if value_cast.is_some() => "letter, digit, \".\", \"::\", ".to_owned(),
+        () => cursor.after_field(", \"::\", \".\", "),
+    };
+    ends(cursor, &more)?;
+    // Of nothing that was put together, it means nothing.
+    let aggregate_cast = second_cast.filter(|_| aggregate.is_some());
     Ok(FieldItem { field, alias, cast: value_cast, aggregate, aggregate_cast })
 }
 
-fn ends(cursor: &mut Cursor) -> Parsed<()> {
+/// `more` could have gone on here.
+fn ends(cursor: &mut Cursor, more: &str) -> Parsed<()> {
     cursor.spaces();
-    if cursor.done() || matches!(cursor.peek(), Some(',' | ')')) { Ok(()) } else { Err(cursor.fail(ENDS)) }
+    let ended = cursor.done() || matches!(cursor.peek(), Some(',' | ')'));
+    if ended { Ok(()) } else { Err(cursor.fail(&format!("{more}{ENDS}"))) }
 }
 
 fn cast(cursor: &mut Cursor) -> Parsed<Option<String>> {
@@ -113,11 +122,12 @@ fn aggregate(cursor: &mut Cursor) -> Parsed<Option<Aggregate>> {
         return Ok(None);
     }
     for one in [Aggregate::Sum, Aggregate::Avg, Aggregate::Count, Aggregate::Max, Aggregate::Min] {
-        if cursor.takes(&format!("{}()", one.as_str())) {
+        if cursor.takes(one.as_str()) {
+            cursor.expect("()")?;
             return Ok(Some(one));
         }
     }
-    Err(cursor.fail("\"sum()\", \"avg()\", \"count()\", \"max()\" or \"min()\""))
+    Err(cursor.fail("\"sum\", \"avg\", \"count\", \"max\" or \"min\""))
 }
 
 #[cfg(test)]
@@ -167,9 +177,25 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["a,", "a b(", "a(", "a)", "a!hint", "*!x", "name::", "a.foo()", "a->-x", ",", "a.sum"] {
+        for text in ["a,", "a b(", "a(", "a!hint", "*!x", "name::", "a.foo()", "a->-x", ",", "a.sum", ")"] {
             assert!(select(text).is_err(), "{text}");
         }
+        assert_eq!(select("a(b)'").unwrap().len(), 1, "what stands behind is not looked at");
+        for (text, details) in [
+            (
+                "name!hint",
+                "unexpected '!' expecting letter, digit, \"-\", \"->>\", \"->\", \"::\", \".\", \")\", \",\" or \
+                 end of input",
+            ),
+            ("*!hint", "unexpected '!' expecting \")\", \",\" or end of input"),
+            ("name::", "unexpected end of input expecting letter or digit"),
+            ("a->>-78xy", "unexpected 'x' expecting digit, \"->\", \"::\", \".\", \",\" or end of input"),
+            ("a->>--34", "unexpected \"-\" expecting digit"),
+            ("a.foo()", "unexpected \"f\" expecting \"sum\", \"avg\", \"count\", \"max\" or \"min\""),
+        ] {
+            assert_eq!(select(text).unwrap_err().details, details, "{text}");
+        }
+        assert_eq!(only_field("a::text::int").aggregate_cast, None, "the second cast is an aggregate's");
         assert!(select("").unwrap().is_empty());
         assert!(select(&"a(".repeat(200)).is_err());
     }

@@ -21,7 +21,7 @@ const RESOURCES_MAX: usize = 100;
 /// are left out here.
 ///
 /// # Errors
-/// `PGRST200`, `PGRST201`, `PGRST108`, `PGRST118`, `PGRST120`, `PGRST103`, `42712`.
+/// `PGRST200`, `PGRST201`, `PGRST108`, `PGRST118`, `PGRST120`, `PGRST127`, `PGRST103`, `42712`.
 pub fn read_tree(schema: &Schema, table: &str, query: &Query, mutation: bool) -> Result<Node, RestError> {
     let mut count = 0;
     let mut root = node(schema, table, table.to_owned(), &query.select, 0, &mut count)?;
@@ -118,6 +118,10 @@ fn child(
     let relation = schema.relation(table, &item.name, item.hint.as_deref())?.clone();
     let alias = format!("{}_{}", relation.foreign, depth + 1);
     let node = node(schema, &relation.foreign, alias, &item.items, depth + 1, count)?;
+    if item.spread && !relation.cardinality.is_to_one() && node.is_grouped() {
+        return Err(RestError::new(400, "PGRST127", "Feature not implemented")
+            .details("Aggregates are not implemented for one-to-many or many-to-many spreads."));
+    }
     Ok(Child {
         name: item.alias.clone().unwrap_or_else(|| item.name.clone()),
         target: item.name.clone(),
