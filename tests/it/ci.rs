@@ -398,6 +398,12 @@ async fn a_delegation_is_exactly_what_its_owner_signed() {
     let list =
         lab.as_wallet(&wallet, "GET", &format!("/ci/v1/bindings?project={}", good.project_id), None).await;
     assert_eq!(list.body["bindings"].as_array().unwrap().len(), 3, "{list:?}");
+    // A session that opened in the moment of the revocation, so that nobody ended it: its binding is looked at with
+    // each request.
+    let crossing = session(&lab, &issuer, &project).await;
+    assert_eq!(lab.with_key(&crossing, "GET", &own, None).await.status, 404, "another binding's operation");
+    sqlx::query("update ci_bindings set revoked_at = now()").execute(&lab.database().await).await.unwrap();
+    refused(&lab.with_key(&crossing, "GET", &own, None).await, 403, "access_denied");
     lab.assert_books_agree();
 }
 

@@ -1,6 +1,11 @@
 //! Functions: deployed, called by key and by route, logged; their world and their limits.
 
+mod aborts;
 mod calls;
+mod cron_torture;
+mod deaths;
+mod load;
+mod machine;
 mod packages;
 mod schedules;
 mod words;

@@ -90,6 +90,9 @@ pub const KILL_POINTS: &[&str] = &[
     "garbage.deleted",
     "garbage.committed",
     "blob.joined",
+    "run.claimed",
+    "run.answered",
+    "run.ended",
 ];
 
 /// What an armed kill point does.
