@@ -91,7 +91,7 @@ async fn clients_that_hang_up_leave_calls_that_end_once_and_no_place_is_lost() {
     for (name, code) in [("slow", SLOW), ("answering", ANSWERING)] {
         deploy(&lab, &project, name, code).await;
     }
-    let never = json!({ "name": "never", "code": "export default () => new Promise(() => {})",
+    let never = json!({ "name": "never", "code": "export default () => { console.log('began'); return new Promise(() => {}) }",
         "config": { "timeout": 2 } });
     assert_eq!(send_deploy(&lab, &project, never).await.status, 201);
     let (lab, before) = restarted(lab).await;
@@ -106,7 +106,9 @@ async fn clients_that_hang_up_leave_calls_that_end_once_and_no_place_is_lost() {
         drop(waiting);
         told(&database, "slow", &format!("ended {round}-"), i64::try_from(ROUND).unwrap()).await;
     }
-    drop(begun(&lab, &project, "never", 0).await);
+    let waiting = begun(&lab, &project, "never", 0).await;
+    told(&database, "never", "began", 1).await;
+    drop(waiting);
     told(&database, "never", "no answer within 2 s", 1).await;
     for _ in 0..CUT_ANSWERS {
         let mut socket = begun(&lab, &project, "answering", 0).await;

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tests::{Lab, LabOptions, Server, eventually, fresh_folder, target_binary};
 
 use super::schedules::{QUARTERLY, advance, planned, until_due};
-use super::send_deploy;
+use super::{hobby_project, send_deploy};
 use crate::deploys::kit::sql;
 
 const MINUTES_VAR: &str = "RUN402_CRON_TORTURE_MINUTES";
@@ -144,7 +144,7 @@ async fn schedules_survive_a_server_that_dies_over_and_over() {
     let config = fresh_folder().with_extension("toml");
     let args = vec!["--write-serve-config".to_owned(), config.display().to_string()];
     let lab = Lab::start_with(LabOptions { args, ..LabOptions::default() }).await;
-    let (_, project) = lab.project().await;
+    let project = hobby_project(&lab).await;
     assert_eq!(sql(&lab, &project, ATTEMPTS).await.status, 200);
     for (name, missed, overlap, work) in KINDS {
         let body = json!({ "name": name, "code": WORKING.replace("WORK", &work.to_string()), "schedule": QUARTERLY,
