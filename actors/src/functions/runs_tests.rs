@@ -9,7 +9,7 @@ use crate::testing::World;
 
 const FUNCTIONS: i64 = 10_000;
 
-/// Functions of one account in a hundred projects, all due at the same second.
+/// Functions of one account in a hundred projects, all due at the same minute, which is their time.
 async fn due_together(raw: &PgPool, world: &World) {
     let now = world.clock.now();
     sqlx::query(
@@ -19,7 +19,7 @@ async fn due_together(raw: &PgPool, world: &World) {
            from owner, generate_series(1, 100) n returning id)
          insert into functions (project_id, name, fingerprint, created_at, updated_at, schedule, missed, next_due_at,
            is_planned)
-         select made.id, 'f' || n, '', $1, $1, '* * * * *', 'run_once', date_trunc('second', $1), true
+         select made.id, 'f' || n, '', $1, $1, '* * * * *', 'run_once', date_trunc('minute', $1), true
          from made, generate_series(1, $2 / 100) n",
     )
     .bind(now)
