@@ -13,7 +13,8 @@ const FUNCTIONS: i64 = 10_000;
 async fn due_together(raw: &PgPool, world: &World) {
     let now = world.clock.now();
     sqlx::query(
-        "with owner as (insert into accounts (id, pinned, created_at) values (gen_random_uuid(), true, $1) returning id),
+        "with owner as (insert into accounts (id, pinned, created_at) values (gen_random_uuid(), true, $1)
+           returning id),
          made as (insert into projects (id, account_id, name, phase, public_id, created_at, updated_at)
            select gen_random_uuid(), owner.id, 'p', 'ready', 'load' || lpad(n::text, 6, '0'), $1, $1
            from owner, generate_series(1, 100) n returning id)
@@ -77,7 +78,8 @@ async fn one_due(raw: &PgPool, world: &World) {
         sqlx::query(text).execute(&mut *connection).await.unwrap();
     }
     sqlx::query(
-        "insert into function_runs (function_id, due_at, source, state) select id, $1, 'schedule', 'due' from functions",
+        "insert into function_runs (function_id, due_at, source, state)
+         select id, $1, 'schedule', 'due' from functions",
     )
     .bind(world.clock.now())
     .execute(&mut *connection)

@@ -91,8 +91,8 @@ async fn clients_that_hang_up_leave_calls_that_end_once_and_no_place_is_lost() {
     for (name, code) in [("slow", SLOW), ("answering", ANSWERING)] {
         deploy(&lab, &project, name, code).await;
     }
-    let never = json!({ "name": "never", "code": "export default () => { console.log('began'); return new Promise(() => {}) }",
-        "config": { "timeout": 2 } });
+    let code = "export default () => { console.log('began'); return new Promise(() => {}) }";
+    let never = json!({ "name": "never", "code": code, "config": { "timeout": 2 } });
     assert_eq!(send_deploy(&lab, &project, never).await.status, 201);
     let (lab, before) = restarted(lab).await;
     let database = lab.database().await;

@@ -87,6 +87,11 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_memfd_secret,
 ];
 
+#[cfg(target_arch = "x86_64")]
+const ARCH: TargetArch = TargetArch::x86_64;
+#[cfg(target_arch = "aarch64")]
+const ARCH: TargetArch = TargetArch::aarch64;
+
 /// Of processors that are programmed like a PC.
 #[cfg(target_arch = "x86_64")]
 const OF_THIS_PROCESSOR: &[libc::c_long] = &[
@@ -144,8 +149,7 @@ fn program(
     answer: Errno,
 ) -> Result<BpfProgram, seccompiler::Error> {
     let answer = SeccompAction::Errno((answer as i32).unsigned_abs());
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    Ok(SeccompFilter::new(calls, SeccompAction::Allow, answer, arch)?.try_into()?)
+    Ok(SeccompFilter::new(calls, SeccompAction::Allow, answer, ARCH)?.try_into()?)
 }
 
 fn namespaces() -> Result<Vec<SeccompRule>, seccompiler::Error> {
