@@ -145,6 +145,41 @@ async fn a_provider_that_goes_wrong_costs_nobody_anything() {
     oracle(&lab).await;
 }
 
+// I11. Goal: an attempt that lasted too long has no say about the one that followed it. Method: the first attempt's
+// time passes by the lab's clock while the provider still works on it; another is under way when the first one fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_given_up_does_not_end_the_next_one() {
+    let (lab, provider) = lab_with_provider(&[]).await;
+    let wallet = Wallet::random();
+    lab.mint(&wallet, 1_000_000).await;
+    credited(&lab, &provider, &wallet, 2).await;
+    let before = provider.calls(MADE).len();
+    let body = asked("a cat");
+    let another = async |fault: Fault, count: usize| {
+        provider.fault(Some(fault));
+        let request = lab.signed(&wallet, "POST", IMAGE, Some(body.clone())).header("idempotency-key", "one");
+        let waiting = tokio::spawn(request.send());
+        eventually("the provider to be asked", 5, || async {
+            (provider.calls(MADE).len() == before + count).then_some(())
+        })
+        .await;
+        waiting
+    };
+    let first = another(Fault::FailsLate, 1).await;
+    // Past the attempt's time, and not yet given up for good.
+    let secs = json!({ "advance_secs": 20 });
+    assert_eq!(lab.send(lab.http.post(lab.url("/lab/clock")).json(&secs)).await.status, 200);
+    let second = another(Fault::Late, 2).await;
+    let made = second.await.unwrap().unwrap();
+    assert_eq!(made.status(), 200, "{}", made.text().await.unwrap());
+    drop(first.await.unwrap().unwrap());
+    assert_eq!(credit(&lab, &wallet).await, (PRICE, 0), "one image, one price");
+    provider.fault(None);
+    let again = ask(&lab, &wallet, &body, None, Some("one")).await;
+    assert_eq!((again.status, &again.body["image"]), (200, &json!(PNG)), "{again:?}");
+    oracle(&lab).await;
+}
+
 // Goal: of many requests at once each name is charged once, and the balance is never overdrawn. Method: twenty times
 // one key; then twenty keys against a balance for two.
 #[tokio::test(flavor = "multi_thread")]

@@ -398,6 +398,15 @@ async fn a_delegation_is_exactly_what_its_owner_signed() {
     let list =
         lab.as_wallet(&wallet, "GET", &format!("/ci/v1/bindings?project={}", good.project_id), None).await;
     assert_eq!(list.body["bindings"].as_array().unwrap().len(), 3, "{list:?}");
+    // A session that opened in the moment of the revocation, so that nobody ended it: its binding is looked at with
+    // each request.
+    let crossing = session(&lab, &issuer, &project).await;
+    let plan = || json!({ "spec": site(&project, b"two") });
+    let allowed = lab.with_key(&crossing, "POST", "/deploy/v2/plans", Some(plan())).await;
+    assert!(allowed.status < 300, "{allowed:?}");
+    sqlx::query("update ci_bindings set revoked_at = now()").execute(&lab.database().await).await.unwrap();
+    let late = lab.with_key(&crossing, "POST", "/deploy/v2/plans", Some(plan())).await;
+    refused(&late, 403, "access_denied");
     lab.assert_books_agree();
 }
 

@@ -1,18 +1,34 @@
 //! Functions: deployed, called by key and by route, logged; their world and their limits.
 
+mod aborts;
 mod calls;
+mod cron_torture;
+mod deaths;
+mod load;
+mod machine;
 mod packages;
 mod schedules;
 mod words;
 
 use serde_json::{Value, json};
-use tests::{Answer, Lab, eventually};
+use tests::{Answer, Lab, Wallet, eventually};
 
 /// Deploys one module and expects it to go live.
 async fn deploy(lab: &Lab, project: &Value, name: &str, code: &str) -> Value {
     let answer = send_deploy(lab, project, json!({ "name": name, "code": code })).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     answer.body
+}
+
+/// A project of a tier that allows several functions by schedule.
+async fn hobby_project(lab: &Lab) -> Value {
+    let wallet = Wallet::random();
+    lab.mint(&wallet, 10_000_000).await;
+    let paid = lab.pay(&wallet, "/tiers/v1/hobby").await;
+    assert_eq!(paid.status, 200, "{paid:?}");
+    let made = lab.as_wallet(&wallet, "POST", "/projects/v1", Some(json!({ "name": "my-app" }))).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    made.body
 }
 
 async fn send_deploy(lab: &Lab, project: &Value, body: Value) -> Answer {

@@ -17,9 +17,9 @@ use crate::billing::mailbox::subscribed_with_mailbox;
 use crate::facilitator::{ask, offer_to};
 
 const DEATH_SECS_MAX: u64 = 30;
-const GOOD_SECS_MAX: u64 = 40;
-/// The cases of `card` are in `cards`.
-const FLOWS: [&str; 11] = [
+pub const GOOD_SECS_MAX: u64 = 40;
+/// The cases of `card` are in `cards`, those of `run` in `functions`.
+const FLOWS: [&str; 12] = [
     "payment",
     "facilitate",
     "provision",
@@ -31,18 +31,19 @@ const FLOWS: [&str; 11] = [
     "notice",
     "garbage",
     "blob",
+    "run",
 ];
 
 /// A lab that can be made to die at a point.
-struct Victim {
-    lab: Lab,
+pub struct Victim {
+    pub lab: Lab,
     customer: Customer,
     file: PathBuf,
     /// What `up` is told besides.
     more: Vec<String>,
 }
 
-fn points(flow: &str) -> Vec<String> {
+pub fn points(flow: &str) -> Vec<String> {
     let output = command("run402d").arg("kill-points").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let all: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -61,7 +62,7 @@ fn chosen(name: &str) -> bool {
 }
 
 impl Victim {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(Vec::new()).await
     }
 
@@ -74,13 +75,13 @@ impl Victim {
     }
 
     /// Arms the point, and returns once it is armed.
-    async fn arm(&self, point: &str) {
+    pub async fn arm(&self, point: &str) {
         std::fs::write(&self.file, format!("{point}\n")).unwrap();
         eventually(point, 5, || async { (!self.file.exists()).then_some(()) }).await;
     }
 
     /// Sees it die, and starts another in its place that is not armed.
-    async fn die_and_restart(mut self, point: &str) -> Self {
+    pub async fn die_and_restart(mut self, point: &str) -> Self {
         self.lab.server.died(DEATH_SECS_MAX, point).await;
         let lab = self.lab.again_with([args(&self.file), self.more.clone()].concat()).await;
         Self { customer: Customer::new(&lab.api), lab, file: self.file, more: self.more }
@@ -100,7 +101,7 @@ async fn count(database: &PgPool, sql: &'static str, text: &str) -> i64 {
 }
 
 /// How far each case has come, for whoever reads a failure.
-fn report(point: &str, since: std::time::Instant) {
+pub fn report(point: &str, since: std::time::Instant) {
     eprintln!("{point}: {} ms", since.elapsed().as_millis());
 }
 

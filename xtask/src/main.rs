@@ -22,6 +22,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   torture --kills N [--seed S]
                       kills a server N times while customers use it, then checks the books
   soak [MINUTES]      does the same work over and over and checks that nothing grows
+  cron-torture [MINUTES]
+                      kills one of two servers every few seconds while functions run by schedule
   layers              checks who depends on whom
   tidy                checks sizes and forbidden words in the sources
   bench [NAME]        lists the benches, or runs one
@@ -40,7 +42,8 @@ fn main() -> ExitCode {
         "up" => up::run(rest),
         "test" => test::run(rest),
         "torture" => torture::run(rest),
-        "soak" => soak::run(rest),
+        "soak" => soak::run(&soak::SOAK, rest),
+        "cron-torture" => soak::run(&soak::CRON_TORTURE, rest),
         "layers" => layers::run(),
         "tidy" => tidy::run(),
         "bench" => bench::run(rest),

@@ -8,6 +8,8 @@ mod build;
 mod environment;
 mod log_keeper;
 mod runs;
+#[cfg(test)]
+mod runs_tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -81,6 +83,11 @@ impl FunctionHost {
         self.refused.get().map(String::as_str)
     }
 
+    /// Takes no more scheduled runs: this node is about to end.
+    pub fn stop_runs(&self) {
+        self.runs.close();
+    }
+
     pub fn workers(&self) -> &Workers {
         &self.parts.workers
     }
@@ -123,26 +130,18 @@ impl FunctionHost {
             tracing::error!(project.id = %project, error = &e as &dyn std::error::Error, "no environment");
             RunError::Unavailable
         })?;
-        let request_id = call.request_id.clone();
         let runnable = runnable(deps, project, function, &environment);
-        let outcome = self.parts.workers.call(&runnable, call).await;
-        if let Err(error) = outcome
-            && error != RunError::Threw
-        {
-            let seconds = function.timeout_seconds;
-            let message = match error {
-                RunError::Timeout => format!("no answer within {seconds} s"),
-                other => other.to_string(),
-            };
-            let _ = self.parts.logs.try_send(LogLine {
-                project: project.to_string(),
-                function: function.name.clone(),
-                request_id: Some(request_id),
-                stream: LogStream::Platform,
-                message,
-            });
-        }
-        outcome
+        let (workers, logs) = (self.parts.workers.clone(), self.parts.logs.clone());
+        // A client that hangs up leaves neither a call that nobody ends nor an end that nobody is told.
+        let running = tokio::spawn(async move {
+            let request_id = call.request_id.clone();
+            let outcome = workers.call(&runnable, call).await;
+            if let Err(error) = outcome {
+                tell(&logs, &runnable, request_id, error);
+            }
+            outcome
+        });
+        running.await.unwrap_or(Err(RunError::Ended))
     }
 
     /// What the project's functions find, as it is now.
@@ -160,6 +159,24 @@ impl FunctionHost {
         all.insert(project, fresh.clone());
         Ok(fresh)
     }
+}
+
+/// Tells a function's log what only we know of its failure.
+fn tell(logs: &tokio::sync::mpsc::Sender<LogLine>, function: &Function, request_id: String, error: RunError) {
+    let message = match error {
+        // Its own words are there already.
+        RunError::Threw => return,
+        RunError::Timeout => format!("no answer within {} s", function.timeout.as_secs()),
+        other => other.to_string(),
+    };
+    let line = LogLine {
+        project: function.project.clone(),
+        function: function.name.clone(),
+        request_id: Some(request_id),
+        stream: LogStream::Platform,
+        message,
+    };
+    let _ = logs.try_send(line);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -15,7 +15,7 @@ use store::functions::{
     Advance, ClaimedRun, DueFunction, RunEnd, functions_advance, functions_due, live_function_find, run_end,
     run_start, runs_claim, runs_drop_before, runs_overlapped, runs_reclaim,
 };
-use types::{AccountId, Lifecycle, ProjectId, rfc3339};
+use types::{AccountId, Lifecycle, ProjectId, kill_point, rfc3339};
 
 use super::FunctionHost;
 use crate::Deps;
@@ -52,7 +52,7 @@ pub async fn sweep(deps: &Arc<Deps>) -> Result<(), ActorError> {
     runs_overlapped(&deps.store, deps.clock.now()).await?;
     loop {
         let places = host.runs.available_permits();
-        if places == 0 {
+        if places == 0 || host.runs.is_closed() {
             return Ok(());
         }
         let limit = i64::try_from(places).unwrap_or(i64::MAX);
@@ -65,10 +65,25 @@ pub async fn sweep(deps: &Arc<Deps>) -> Result<(), ActorError> {
             let place = host.runs.clone().try_acquire_owned();
             tokio::spawn(async move {
                 let _place = place;
-                carry_out(&deps, &host, &run).await;
+                let mut next = Some(run);
+                while let Some(run) = next {
+                    carry_out(&deps, &host, &run).await;
+                    // Not left to the next tick: a second is long when many are due.
+                    next = another(&deps, &host).await;
+                }
             });
         }
     }
+}
+
+/// One more run that is due.
+async fn another(deps: &Deps, host: &FunctionHost) -> Option<ClaimedRun> {
+    if host.runs.is_closed() {
+        return None;
+    }
+    let taken = runs_claim(&deps.store, deps.node, deps.clock.now(), 1).await;
+    // The next tick meets the same failure, and tells of it.
+    taken.ok()?.pop()
 }
 
 /// Forgets old runs.
@@ -81,7 +96,7 @@ pub async fn forget(deps: &Deps, rows_max: i64) -> Result<(), ActorError> {
 }
 
 /// Writes what is due as runs. Says how many functions it looked at.
-async fn plan(deps: &Deps) -> Result<usize, ActorError> {
+pub(super) async fn plan(deps: &Deps) -> Result<usize, ActorError> {
     let now = deps.clock.now();
     let due = functions_due(&deps.store, now, PLANNED_MAX).await?;
     let mut paused: HashMap<AccountId, bool> = HashMap::new();
@@ -155,9 +170,11 @@ const UNANSWERED: u16 = 500;
 
 /// Calls the function and writes how it ended.
 async fn carry_out(deps: &Arc<Deps>, host: &FunctionHost, run: &ClaimedRun) {
+    kill_point!("run.claimed");
     let (end, _) = attempt(deps, host, run).await;
+    kill_point!("run.answered");
     match run_end(&deps.store, run, &end, deps.clock.now()).await {
-        Ok(true) => {}
+        Ok(true) => kill_point!("run.ended"),
         Ok(false) => tracing::warn!(run.id = %run.id, "a run ended after it was given up"),
         Err(e) => {
             tracing::warn!(run.id = %run.id, error = &e as &dyn std::error::Error, "a run's end is not written")

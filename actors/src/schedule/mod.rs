@@ -98,6 +98,9 @@ impl Schedule {
     /// Starts nothing new, lets running ticks end, and ends the relay after its batch.
     pub async fn stop(self) {
         let patience = Some(Duration::from_secs(STOP_SECS_MAX));
+        if let Some(functions) = &self.deps.functions {
+            functions.stop_runs();
+        }
         let all_ended = self.loops.running.acquire_many(TICKS_MAX);
         if tokio::time::timeout(Duration::from_secs(STOP_SECS_MAX), all_ended).await.is_err() {
             tracing::warn!("a tick did not end in time");

@@ -94,6 +94,10 @@ fn status_view(status: &Status) -> Value {
         view["functions"] = json!({
             "running": functions.refused.is_none(),
             "refused": functions.refused,
+            "limits": {
+                "by": if functions.ungrouped.is_none() { "cgroup" } else { "rlimit" },
+                "why": functions.ungrouped,
+            },
             "workers": { "bound": functions.workers.bound, "ahead": functions.workers.ahead },
         });
     }

@@ -59,6 +59,8 @@ pub struct FunctionView {
 pub struct FunctionStatus {
     /// Why this machine runs no functions.
     pub refused: Option<String>,
+    /// Why sandboxes have no control groups.
+    pub ungrouped: Option<String>,
     pub workers: functions::Counts,
 }
 
@@ -143,7 +145,11 @@ impl Plane {
     /// Whether and how this server runs functions; none when it is not meant to.
     pub fn function_status(&self) -> Option<FunctionStatus> {
         let host = self.function_host()?;
-        Some(FunctionStatus { refused: host.refused().map(str::to_owned), workers: host.workers().counts() })
+        Some(FunctionStatus {
+            refused: host.refused().map(str::to_owned),
+            ungrouped: host.workers().ungrouped().map(str::to_owned),
+            workers: host.workers().counts(),
+        })
     }
 
     pub(crate) fn function_host(&self) -> Option<&FunctionHost> {

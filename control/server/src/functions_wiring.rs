@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actors::functions::{FunctionHost, HostParts, keep_logs};
 use anyhow::{Context, bail};
-use functions::{Bundler, Egress, Gateway, RunnerConfig, Workers};
+use functions::{Bundler, Cgroups, Egress, Gateway, RunnerConfig, Workers};
 use store::Store;
 use types::Clock;
 
@@ -38,7 +38,15 @@ pub async fn host(
     let host =
         FunctionHost::new(HostParts { workers, bundler, egress, logs, api_base, keys: plane::keys::keys_of });
     match host.probe().await {
-        Ok(()) => {}
+        Ok(()) => match host.workers().ungrouped() {
+            None => tracing::info!("functions run in a sandbox, each with a control group of its own"),
+            Some(why) => {
+                tracing::info!(
+                    why,
+                    "functions run without control groups: each process has limits of its own"
+                );
+            }
+        },
         Err(why) if chosen.optional => {
             tracing::warn!(why, "this machine gives no sandbox: functions are stored and not run");
         }
@@ -66,6 +74,7 @@ fn runner(chosen: &FunctionsConfig) -> anyhow::Result<RunnerConfig> {
         launcher: std::env::current_exe().context("finding this program")?,
         folder,
         isolation: chosen.isolation,
+        cgroups: Cgroups::find(),
         workers_max: usize::try_from(chosen.workers_max).unwrap_or(usize::MAX),
         packages: chosen.packages.clone(),
     })

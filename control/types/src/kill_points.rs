@@ -97,6 +97,9 @@ pub const KILL_POINTS: &[&str] = &[
     "garbage.deleted",
     "garbage.committed",
     "blob.joined",
+    "run.claimed",
+    "run.answered",
+    "run.ended",
 ];
 
 /// What an armed kill point does.

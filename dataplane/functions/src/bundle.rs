@@ -85,7 +85,7 @@ impl Bundler {
         let folder = spawn::folder(&self.config, &["src", "lib", "boot", "run"]).map_err(unavailable)?;
         let plan = packages::plan(&self.config, folder.path(), wanted, packages::Mode::Resolve, &[])?;
         let _registry = packages::broker(&self.config, folder.path())?;
-        let out = run(&self.config, &plan, INSTALL_SECS_MAX).await?;
+        let out = run(&self.config, plan, INSTALL_SECS_MAX).await?;
         serde_json::from_slice(&out.code).map_err(|e| BundleError::Unavailable(e.to_string()))
     }
 
@@ -100,12 +100,12 @@ impl Bundler {
         write(&folder.path().join("lib"), "functions.ts", LIBRARY.as_bytes()).map_err(unavailable)?;
         let words = esbuild_words(sources);
         let out = if sources.packages.is_empty() {
-            run(&self.config, &self.plan(folder.path(), words), BUILD_SECS_MAX).await?
+            run(&self.config, self.plan(folder.path(), words), BUILD_SECS_MAX).await?
         } else {
             let wanted = &sources.packages;
             let plan = packages::plan(&self.config, folder.path(), wanted, packages::Mode::Bundle, &words)?;
             let _registry = packages::broker(&self.config, folder.path())?;
-            run(&self.config, &plan, INSTALL_SECS_MAX + BUILD_SECS_MAX).await?
+            run(&self.config, plan, INSTALL_SECS_MAX + BUILD_SECS_MAX).await?
         };
         Ok(bundle(out.code, &out.said))
     }
@@ -125,11 +125,13 @@ impl Bundler {
             uid: spawn::next_uid(),
             limits: Limits {
                 data_bytes: MEMORY_BYTES_MAX,
+                memory_bytes: MEMORY_BYTES_MAX,
                 processes: 64,
                 files: 512,
                 tmp_bytes: 1 << 20,
                 tmp_files: 64,
             },
+            cgroup: None,
         }
     }
 }
@@ -170,8 +172,9 @@ struct Out {
 }
 
 /// Runs a program in its sandbox for so long.
-async fn run(config: &RunnerConfig, plan: &Plan, secs_max: u64) -> Result<Out, BundleError> {
-    let mut child = spawn::command(config, plan).spawn().map_err(unavailable)?;
+async fn run(config: &RunnerConfig, plan: Plan, secs_max: u64) -> Result<Out, BundleError> {
+    let (mut command, _group) = spawn::command(config, plan).map_err(unavailable)?;
+    let mut child = command.spawn().map_err(unavailable)?;
     let _lease = child.stdin.take();
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(BundleError::Unavailable("no pipes".to_owned()));

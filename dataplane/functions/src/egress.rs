@@ -231,6 +231,17 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
+    // F10: while packages are installed nothing but their registry is reached, however public another address is.
+    #[tokio::test]
+    async fn the_broker_of_a_registry_reaches_nothing_else() {
+        let closed = Egress::to_registry("registry.test", 443);
+        // At a port that nobody reaches: without the rule it would be told about that.
+        for (host, port) in [("1.1.1.1", 25), ("registry.test", 25), ("notregistry.test", 25)] {
+            let refused = closed.reach(host, port).await.err();
+            assert_eq!(refused.as_deref(), Some("only the registry is reached from here"), "{host}:{port}");
+        }
+    }
+
     // F08: metadata services, loopback and private networks, in every spelling.
     #[test]
     fn only_addresses_of_the_internet_are_public() {

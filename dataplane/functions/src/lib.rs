@@ -10,6 +10,7 @@
 //! [`RunError`], and the next one gets another worker. Nothing here is durable.
 
 mod bundle;
+mod cgroup;
 mod cron;
 mod egress;
 mod error;
@@ -30,6 +31,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 pub use bundle::{Bundle, BundleError, Bundler, LIBRARY_VERSION, Sources, TOOLCHAIN};
+pub use cgroup::Cgroups;
 pub use cron::Cron;
 pub use egress::{Egress, Gateway};
 pub use error::RunError;
@@ -63,6 +65,8 @@ pub struct RunnerConfig {
     /// A folder for sockets and code of workers, this process's alone.
     pub folder: PathBuf,
     pub isolation: Isolation,
+    /// What sandboxes are divided from, or why there is none.
+    pub cgroups: Result<Arc<Cgroups>, String>,
     /// Workers at once, bound or not.
     pub workers_max: usize,
     /// Where packages come from; without it functions have none.

@@ -122,11 +122,13 @@ pub(crate) fn plan(
         uid: spawn::next_uid(),
         limits: Limits {
             data_bytes: MEMORY_BYTES_MAX,
+            memory_bytes: MEMORY_BYTES_MAX + TMP_BYTES_MAX,
             processes: 128,
             files: 1024,
             tmp_bytes: TMP_BYTES_MAX,
             tmp_files: TMP_FILES_MAX,
         },
+        cgroup: None,
     })
 }
 

@@ -112,13 +112,16 @@ impl Workers {
             uid: spawn::next_uid(),
             limits: Limits {
                 data_bytes: 1 << 30,
+                memory_bytes: 1 << 30,
                 processes: 64,
                 files: 64,
                 tmp_bytes: 1 << 20,
                 tmp_files: 64,
             },
+            cgroup: None,
         };
-        let mut child = spawn::command(config, &plan).spawn()?;
+        let (mut command, _group) = spawn::command(config, plan)?;
+        let mut child = command.spawn()?;
         // Kept: when it ends, so does the child.
         let _lease = child.stdin.take();
         let output = child.wait_with_output().await?;
@@ -131,6 +134,15 @@ impl Workers {
     pub fn counts(&self) -> Counts {
         let bound = lock(&self.0.bound).values().map(|one| one.workers.len()).sum();
         Counts { bound, ahead: lock(&self.0.ahead).len() }
+    }
+
+    /// Why sandboxes have no control groups here, so that each process is held to limits of its own; none where
+    /// they have them.
+    pub fn ungrouped(&self) -> Option<&str> {
+        match (self.0.config.isolation, &self.0.config.cgroups) {
+            (Isolation::None, _) => Some("functions run without a sandbox"),
+            (Isolation::Namespaces, groups) => groups.as_ref().err().map(String::as_str),
+        }
     }
 
     /// Ends every worker.
@@ -286,7 +298,7 @@ impl Inner {
 impl NodeRunner for Workers {
     async fn call(&self, function: &Function, call: Call) -> Result<Reply, RunError> {
         let (inner, function) = (self.0.clone(), function.clone());
-        // A client that hangs up must not leave a call that nobody ends.
+        // Whoever stops waiting must not leave a call that nobody ends.
         let running = tokio::spawn(async move {
             let place = inner.place(&function, call.depth).await?;
             let (id, answer) = place.worker.call(call);

@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::cgroup::Cgroup;
 use crate::frame::{Frame, Kind};
 use crate::sandbox::{Bind, LAUNCHER, Limits, Plan};
 use crate::{Isolation, RunnerConfig};
@@ -28,6 +29,8 @@ const TMP_BYTES_MAX: u64 = 64 << 20;
 const TMP_FILES_MAX: u64 = 4096;
 /// What Node takes beside the function's memory, as the kernel counts private memory.
 const DATA_BYTES_BASE: u64 = 512 << 20;
+/// What the whole of a worker takes beside the function's memory: Node, `/tmp`, and what the kernel keeps for it.
+const MEMORY_BYTES_BASE: u64 = (64 << 20) + TMP_BYTES_MAX + (64 << 20);
 /// Users of the machine that workers become when root starts them, one each.
 const UID_FIRST: u32 = 60_000;
 const UIDS: u32 = 5_000;
@@ -42,16 +45,28 @@ pub(crate) struct Started {
     pub egress: UnixListener,
     /// Holds code and sockets.
     pub folder: TempDir,
+    /// Ends whatever is left of the process when dropped.
+    pub group: Option<Cgroup>,
     /// The process id of Node itself.
     pub pid: Option<u32>,
 }
 
-/// A process of a tenant, in a sandbox or, where that is allowed, without one.
-pub(crate) fn command(config: &RunnerConfig, plan: &Plan) -> Command {
+/// A process of a tenant, in a sandbox or, where that is allowed, without one; and its control group, to be kept
+/// for as long as it lives.
+///
+/// # Errors
+/// The control group cannot be made.
+pub(crate) fn command(config: &RunnerConfig, mut plan: Plan) -> io::Result<(Command, Option<Cgroup>)> {
+    let mut group = None;
     let mut command = match config.isolation {
         Isolation::Namespaces => {
+            if let Ok(groups) = &config.cgroups {
+                let made = groups.make(&plan.limits)?;
+                plan.cgroup = Some(made.folder().to_path_buf());
+                group = Some(made);
+            }
             let mut command = Command::new(&config.launcher);
-            let text = serde_json::to_string(plan).expect("paths of ours are text");
+            let text = serde_json::to_string(&plan).expect("paths of ours are text");
             command.arg(LAUNCHER).arg(text).env_clear();
             command
         }
@@ -77,7 +92,7 @@ pub(crate) fn command(config: &RunnerConfig, plan: &Plan) -> Command {
     };
     // The launcher's stdin is its lease: when it ends, so does everything inside.
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    command
+    Ok((command, group))
 }
 
 /// The next user for a sandbox.
@@ -140,13 +155,16 @@ pub(crate) async fn start(config: &RunnerConfig, memory_mb: u32) -> io::Result<S
         uid: next_uid(),
         limits: Limits {
             data_bytes: DATA_BYTES_BASE + 2 * (u64::from(memory_mb) << 20),
+            memory_bytes: MEMORY_BYTES_BASE + (u64::from(memory_mb) << 20),
             processes: PROCESSES_MAX,
             files: FILES_MAX,
             tmp_bytes: TMP_BYTES_MAX,
             tmp_files: TMP_FILES_MAX,
         },
+        cgroup: None,
     };
-    let mut child = command(config, &plan).spawn()?;
+    let (mut command, group) = command(config, plan)?;
+    let mut child = command.spawn()?;
     // Taken first: waiting for a child closes its stdin.
     let lease = child.stdin.take();
     let ready = tokio::time::timeout(Duration::from_secs(READY_SECS_MAX), ready(&control));
@@ -162,7 +180,7 @@ pub(crate) async fn start(config: &RunnerConfig, memory_mb: u32) -> io::Result<S
         Isolation::Namespaces => child.id().and_then(child_of),
         Isolation::None => child.id(),
     };
-    Ok(Started { child, lease, control, egress, folder, pid })
+    Ok(Started { child, lease, control, egress, folder, group, pid })
 }
 
 /// The worker's own connection, once it has said that it is ready.

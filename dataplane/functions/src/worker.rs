@@ -93,7 +93,7 @@ impl Worker {
         egress: &Arc<Egress>,
         logs: &mpsc::Sender<LogLine>,
     ) -> Result<(), RunError> {
-        let Started { mut child, lease, control, egress: listener, folder, pid } =
+        let Started { mut child, lease, control, egress: listener, folder, group, pid } =
             lock(&self.started).take().ok_or(RunError::Unavailable)?;
         let path = folder.path().join("code/bundle.mjs");
         let open = fs::Permissions::from_mode(0o644);
@@ -129,7 +129,7 @@ impl Worker {
             worker.read(reader, &log).await;
             worker.end(child).await;
             brokering.abort();
-            drop(folder);
+            drop((folder, group));
         });
         self.send(Frame::new(Kind::Bind, 0, json!({ "env": env(function) }), Bytes::new()));
         match tokio::time::timeout(Duration::from_secs(BIND_SECS_MAX), answer).await {

@@ -11,6 +11,7 @@ export default async () => Response.json({
     tmp: attempt(() => (fs.writeFileSync('/tmp/x', 'y'), fs.readFileSync('/tmp/x', 'utf8'))),
     capabilities: /CapEff:\s*(\w+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1],
     renounced: /NoNewPrivs:\s*(\w+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1],
+    filtered: /Seccomp:\s*(\w+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1],
     interfaces: Object.keys(os.networkInterfaces()), sockets: attempt(() => fs.readdirSync('/run402')),
     metadata: await connect({ host: '169.254.169.254', port: 80 }), loopback: await connect({ host: '127.0.0.1', port: 22 }),
     private: await connect({ host: '10.0.0.1', port: 80 }), mapped: await connect({ host: '::ffff:127.0.0.1', port: 80 }),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod packages;
+mod syscalls;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use functions::{
-    Bundler, Call, Egress, Function, Gateway, Isolation, LogLine, NodeRunner, Packages, Redactor, Reply,
-    RunError, RunnerConfig, Sources, Workers,
+    Bundler, Call, Cgroups, Egress, Function, Gateway, Isolation, LogLine, NodeRunner, Packages, Redactor,
+    Reply, RunError, RunnerConfig, Sources, Workers,
 };
 use futures::FutureExt;
 use tempfile::TempDir;
@@ -44,6 +45,7 @@ fn world() -> World {
         launcher: binaries.join("examples/launcher"),
         folder: folder.path().to_path_buf(),
         isolation: Isolation::Namespaces,
+        cgroups: Cgroups::find(),
         workers_max: 32,
         packages: None,
     };
@@ -183,7 +185,7 @@ const SPY: &str = include_str!("spy.mjs");
 
 fn is_locked_in(seen: &serde_json::Value) {
     assert_eq!((&seen["uid"], &seen["capabilities"]), (&1000.into(), &"0000000000000000".into()), "{seen}");
-    assert_eq!(seen["renounced"], "1");
+    assert_eq!((&seen["renounced"], &seen["filtered"]), (&"1".into(), &"2".into()), "{seen}");
     assert_eq!(seen["environment"], serde_json::json!(["SECRET"]));
     // Itself alone.
     assert_eq!(seen["processes"], serde_json::json!(["1"]));
@@ -213,6 +215,34 @@ fn is_locked_in(seen: &serde_json::Value) {
     assert!(seen["metadata"].as_str().unwrap().contains("private address"), "{seen}");
     let interfaces = seen["interfaces"].as_array().unwrap();
     assert!(interfaces.is_empty(), "{seen}");
+}
+
+// F07, F08, F10. Goal: all of it holds for whoever runs the server. Method: root runs the tests that start a sandbox
+// again as somebody without rights, whose namespaces are made in another way.
+#[test]
+fn the_same_holds_for_an_account_without_rights() {
+    tests::again_without_rights(
+        &[
+            "a_function_gets_its_request_and_answers",
+            "a_function_that_misbehaves_is_ended_and_the_next_call_is_fine",
+            "a_function_sees_nothing_but_its_own_world",
+            "sources_are_bundled_and_mistakes_quote_the_line",
+            "syscalls::what_no_function_needs_is_refused_by_the_kernel",
+        ],
+        &["examples/launcher"],
+    );
+}
+
+#[test]
+fn packages_are_as_harmless_for_an_account_without_rights() {
+    tests::again_without_rights(
+        &[
+            "packages::packages_are_resolved_installed_and_bundled",
+            "packages::hostile_packages_do_nothing",
+            "packages::an_archive_that_grows_beyond_all_bounds_is_refused",
+        ],
+        &["examples/launcher"],
+    );
 }
 
 // F08. Goal: nothing of the machine and of other tenants is seen from inside, whoever runs the server.

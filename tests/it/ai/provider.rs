@@ -36,9 +36,14 @@ pub enum Fault {
     NoPicture,
     /// Sends elsewhere.
     Redirects,
+    /// Fails shortly before the deadline.
+    FailsLate,
+    /// Answers shortly before the deadline.
+    Late,
 }
 
 impl Fault {
+    /// Those that leave nothing but a failure, at once or at the deadline.
     pub const ALL: [Self; 10] = [
         Self::Busy,
         Self::Fails,
@@ -114,6 +119,14 @@ impl State {
             Some(Fault::Refuses) => (400, None, said("not this text")),
             Some(Fault::Sleeps) => {
                 tokio::time::sleep(Duration::from_secs(6)).await;
+                (200, None, good(&path, &body))
+            }
+            Some(Fault::FailsLate) => {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                (500, None, said("it broke"))
+            }
+            Some(Fault::Late) => {
+                tokio::time::sleep(Duration::from_secs(3)).await;
                 (200, None, good(&path, &body))
             }
             Some(Fault::HangsUp) => return,

@@ -10,7 +10,7 @@ use super::{admin, send_deploy};
 use crate::deploys::kit::sql;
 use crate::nodes::two_servers;
 
-const QUARTERLY: &str = "*/15 * * * *";
+pub(super) const QUARTERLY: &str = "*/15 * * * *";
 /// Counts how often and for which times it ran, where only its own project sees it.
 const COUNTING: &str = "import { adminDb } from '@run402/functions';
     export default async (req) => {
@@ -21,12 +21,12 @@ const COUNTING: &str = "import { adminDb } from '@run402/functions';
         return new Response('done');
     };";
 
-async fn advance(lab: &Lab, secs: i64) {
+pub(super) async fn advance(lab: &Lab, secs: i64) {
     let moved = lab.send(lab.http.post(lab.url("/lab/clock")).json(&json!({ "advance_secs": secs }))).await;
     assert_eq!(moved.status, 200, "{moved:?}");
 }
 
-async fn counting(lab: &Lab, project: &Value, policy: Value) -> Value {
+pub(super) async fn counting(lab: &Lab, project: &Value, policy: Value) -> Value {
     let table = "create table ran (at timestamptz, run text)";
     assert_eq!(sql(lab, project, table).await.status, 200);
     let body = json!({ "name": "tick", "code": COUNTING, "schedule": QUARTERLY, "schedule_policy": policy });
@@ -35,13 +35,15 @@ async fn counting(lab: &Lab, project: &Value, policy: Value) -> Value {
     made.body
 }
 
-async fn planned(lab: &Lab, project: &Value) {
+pub(super) async fn planned(lab: &Lab, project: &Value) {
     eventually("the first time to be worked out", 10, || async {
         let database = lab.database().await;
         let id: uuid::Uuid =
             uuid::Uuid::parse_str(project["project_id"].as_str().unwrap().trim_start_matches("prj_"))
                 .unwrap();
-        let query = sqlx::query_scalar::<_, bool>("select is_planned from functions where project_id = $1");
+        let query = sqlx::query_scalar::<_, bool>(
+            "select bool_and(is_planned) from functions where project_id = $1 and schedule is not null",
+        );
         query.bind(id).fetch_one(&database).await.unwrap().then_some(())
     })
     .await;
@@ -54,7 +56,7 @@ async fn runs(lab: &Lab, project: &Value) -> Vec<Value> {
 }
 
 /// The runs, once so many have ended and none is open.
-async fn ended(lab: &Lab, project: &Value, count: usize) -> Vec<Value> {
+pub(super) async fn ended(lab: &Lab, project: &Value, count: usize) -> Vec<Value> {
     eventually(&format!("{count} runs to end"), 30, || async {
         let runs = runs(lab, project).await;
         let open = runs.iter().any(|run| run["ended_at"].is_null());
@@ -63,13 +65,13 @@ async fn ended(lab: &Lab, project: &Value, count: usize) -> Vec<Value> {
     .await
 }
 
-async fn rows(lab: &Lab, project: &Value) -> Vec<Value> {
+pub(super) async fn rows(lab: &Lab, project: &Value) -> Vec<Value> {
     let found = sql(lab, project, "select at::text, run from ran order by at").await;
     found.body["rows"].as_array().unwrap().clone()
 }
 
 /// Seconds until the function's next time, and a little more.
-async fn until_due(lab: &Lab, project: &Value) -> i64 {
+pub(super) async fn until_due(lab: &Lab, project: &Value) -> i64 {
     let all = admin(lab, project, "GET", "", None).await.body;
     let next = all["functions"][0]["schedule_meta"]["next_run_at"].as_str().unwrap().to_owned();
     let clock = lab.send(lab.http.post(lab.url("/lab/clock")).json(&json!({ "advance_secs": 1 }))).await.body;
@@ -110,8 +112,18 @@ async fn a_schedule_runs_each_due_time_once_and_tells_what_became_of_it() {
     // An earlier change wins over what had not begun; taking the schedule away ends it.
     let gone = admin(&lab, &project, "PATCH", "/tick", Some(json!({ "schedule": null }))).await;
     assert_eq!((gone.status, &gone.body["schedule_meta"]), (200, &Value::Null), "{gone:?}");
+    // Another function of the same times says when they have been looked at.
+    let witness = json!({ "name": "witness", "code": "export default () => new Response('here')",
+        "schedule": QUARTERLY, "schedule_policy": { "missed": "run_all" } });
+    assert_eq!(send_deploy(&lab, &project, witness).await.status, 201);
+    planned(&lab, &project).await;
     advance(&lab, 3_600).await;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    eventually("the witness to have run", 30, || async {
+        let seen = admin(&lab, &project, "GET", "/witness/runs", None).await;
+        let runs = seen.body["runs"].as_array().unwrap();
+        (runs.len() >= 4 && runs.iter().all(|run| run["status"] == "succeeded")).then_some(())
+    })
+    .await;
     assert_eq!(ended(&lab, &project, 2).await.len(), 2, "nothing is due any more");
 }
 

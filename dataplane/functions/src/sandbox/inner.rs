@@ -14,7 +14,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Gid, Uid, chdir, geteuid, pivot_root, setgid, setgroups, setuid};
 
-use super::{During, Limits, Plan, Refused, map_user};
+use super::{During, Limits, Plan, Refused, filter, map_user};
 
 /// What programs are linked with. Links to folders are made again, as links.
 const LIBRARIES: [&str; 4] = ["/usr/lib", "/usr/lib64", "/lib", "/lib64"];
@@ -27,6 +27,8 @@ pub(super) fn run(plan: &Plan) -> Result<Infallible, Refused> {
     build(plan)?;
     limit(plan.limits)?;
     lower(plan.uid)?;
+    // Last of all: what made this world is refused from here on.
+    filter::install()?;
     // Blocked by the outer side for its own use, and inherited.
     SigSet::all().thread_unblock().during("take signals")?;
     let failure = Command::new(&plan.program)

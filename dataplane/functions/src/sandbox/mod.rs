@@ -6,9 +6,13 @@
 //! up every right, and becomes the tenant's program. The outer process only waits. It ends its child when its
 //! stdin ends, so nothing outlives the server.
 //!
+//! What Node never asks of the kernel does not reach it ([`filter`]). The kernel holds the world to its [`Limits`],
+//! all of it together where this server was given a part of the machine's control groups ([`Plan::cgroup`]).
+//!
 //! Nobody is ever mapped to the machine's root: inside, the program is user 1000 and holds no capability, not
 //! even over its own namespaces.
 
+mod filter;
 mod inner;
 mod outer;
 mod plan;
@@ -57,7 +61,7 @@ pub fn launched(arguments: impl Iterator<Item = String>) -> Option<ExitCode> {
     let mut arguments = arguments.skip(1);
     let word = arguments.next()?;
     let run: fn(&Plan, &str) -> Result<ExitCode, Refused> = match word.as_str() {
-        LAUNCHER => |_, text| outer::run(text),
+        LAUNCHER => |plan, text| outer::run(plan, text),
         INNER => |plan, _| inner::run(plan).map(|never| match never {}),
         _ => return None,
     };
@@ -73,6 +77,15 @@ pub fn launched(arguments: impl Iterator<Item = String>) -> Option<ExitCode> {
         eprintln!("launcher: {refused}");
         ExitCode::from(CANNOT)
     }))
+}
+
+/// Refuses this process, and all that come of it, the system calls that are refused to tenants' programs. Nothing
+/// takes it back.
+///
+/// # Errors
+/// The kernel has no such filters.
+pub fn filter_calls() -> std::io::Result<()> {
+    filter::install().map_err(|refused| std::io::Error::other(refused.to_string()))
 }
 
 /// Gives this process, just moved to a user namespace of its own, one user there.

@@ -11,15 +11,23 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{getegid, geteuid, read, setsid};
 
-use super::{During, INNER, Refused, map_user};
+use super::{During, INNER, Plan, Refused, map_user};
 
-pub(super) fn run(text: &str) -> Result<ExitCode, Refused> {
+pub(super) fn run(plan: &Plan, text: &str) -> Result<ExitCode, Refused> {
+    if let Some(group) = &plan.cgroup {
+        // Before anything is started: what a group is held to begins here.
+        std::fs::write(group.join("cgroup.procs"), "0").during("join the control group")?;
+    }
     // A signal to our group must not reach the server. It fails when we lead a group already, which is as good.
     let _ = setsid();
     let mut kinds = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
+    if plan.cgroup.is_some() {
+        // Inside, this group is the root of all groups.
+        kinds |= CloneFlags::CLONE_NEWCGROUP;
+    }
     let (uid, gid) = (geteuid(), getegid());
     if !uid.is_root() {
         kinds |= CloneFlags::CLONE_NEWUSER;

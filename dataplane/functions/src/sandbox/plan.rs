@@ -22,6 +22,8 @@ pub struct Plan {
     /// Ignored unless root.
     pub uid: u32,
     pub limits: Limits,
+    /// A folder of the machine: the control group that all of it joins.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// A folder or file of the machine that is seen inside, never written to.
@@ -42,6 +44,8 @@ impl Bind {
 pub struct Limits {
     /// Private memory of each process, as the kernel counts it (`RLIMIT_DATA`).
     pub data_bytes: u64,
+    /// Memory of all of it together with its `/tmp`. Held to only in a control group.
+    pub memory_bytes: u64,
     /// Processes and threads together.
     pub processes: u64,
     pub files: u64,

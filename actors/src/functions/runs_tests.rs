@@ -1,0 +1,122 @@
+//! Planning, on a real Postgres.
+
+use sqlx::PgPool;
+use store::functions::{RunEnd, run_end, runs_claim, runs_reclaim};
+use types::{Clock, NodeId, OsEntropy};
+
+use super::runs::plan;
+use crate::testing::World;
+
+const FUNCTIONS: i64 = 10_000;
+
+/// Functions of one account in a hundred projects, all due at the same minute, which is their time.
+async fn due_together(raw: &PgPool, world: &World) {
+    let now = world.clock.now();
+    sqlx::query(
+        "with owner as (insert into accounts (id, pinned, created_at) values (gen_random_uuid(), true, $1)
+           returning id),
+         made as (insert into projects (id, account_id, name, phase, public_id, created_at, updated_at)
+           select gen_random_uuid(), owner.id, 'p', 'ready', 'load' || lpad(n::text, 6, '0'), $1, $1
+           from owner, generate_series(1, 100) n returning id)
+         insert into functions (project_id, name, fingerprint, created_at, updated_at, schedule, missed, next_due_at,
+           is_planned)
+         select made.id, 'f' || n, '', $1, $1, '* * * * *', 'run_once', date_trunc('minute', $1), true
+         from made, generate_series(1, $2 / 100) n",
+    )
+    .bind(now)
+    .bind(FUNCTIONS)
+    .execute(raw)
+    .await
+    .unwrap();
+}
+
+// F01, F06. Goal: ten thousand functions that are due at the same second each get one run, whoever plans. Method: two
+// nodes plan at once until nothing is due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn ten_thousand_functions_due_together_are_planned_once_by_two_nodes() {
+    let world = World::start().await;
+    let raw = PgPool::connect(&world.database_url()).await.unwrap();
+    due_together(&raw, &world).await;
+    let (one, two) = (world.node().await, world.node().await);
+    let started = std::time::Instant::now();
+    let until_done = async |deps: &crate::Deps| while plan(deps).await.unwrap() > 0 {};
+    tokio::join!(until_done(&one.deps), until_done(&two.deps));
+    eprintln!("{FUNCTIONS} functions were planned in {:?}", started.elapsed());
+    let made: (i64, i64) = sqlx::query_as(
+        "select count(*), count(distinct function_id) from function_runs where state = 'due' and attempt = 0",
+    )
+    .fetch_one(&raw)
+    .await
+    .unwrap();
+    assert_eq!(made, (FUNCTIONS, FUNCTIONS), "none lost, none doubled");
+    let moved: i64 = sqlx::query_scalar("select count(*) from functions where next_due_at > $1")
+        .bind(world.clock.now())
+        .fetch_one(&raw)
+        .await
+        .unwrap();
+    assert_eq!(moved, FUNCTIONS);
+}
+
+/// A function of a live release, with one run that is due.
+async fn one_due(raw: &PgPool, world: &World) {
+    let mut connection = raw.acquire().await.unwrap();
+    // A release without its deploy.
+    for text in [
+        "set session_replication_role = replica",
+        "insert into accounts (id, pinned, created_at) values (gen_random_uuid(), true, now())",
+        "insert into releases (id, project_id, operation_id, plan_id, status, digest, deployment_id, created_by,
+           created_at)
+         values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'active', '', 'd', '',
+           now())",
+        "insert into projects (id, account_id, name, phase, public_id, active_release, created_at, updated_at)
+         select r.project_id, a.id, 'p', 'ready', 'abcdef', r.id, now(), now() from releases r, accounts a",
+        "insert into release_functions (release_id, name, runtime, code_hash, timeout_seconds, memory_mb, source)
+         select id, 'f', 'node22', repeat('a', 64), 1, 128, '{}' from releases",
+        "insert into functions (project_id, name, fingerprint, created_at, updated_at)
+         select id, 'f', '', now(), now() from projects",
+    ] {
+        sqlx::query(text).execute(&mut *connection).await.unwrap();
+    }
+    sqlx::query(
+        "insert into function_runs (function_id, due_at, source, state)
+         select id, $1, 'schedule', 'due' from functions",
+    )
+    .bind(world.clock.now())
+    .execute(&mut *connection)
+    .await
+    .unwrap();
+}
+
+// F04. Goal: an attempt that was given up says nothing about the run that goes on without it. Method: two nodes take
+// the same run one after the other; the first ends it late.
+#[tokio::test]
+async fn an_attempt_that_was_given_up_does_not_end_the_run() {
+    let world = World::start().await;
+    let raw = PgPool::connect(&world.database_url()).await.unwrap();
+    one_due(&raw, &world).await;
+    let now = world.clock.now();
+    let claim = async || runs_claim(&world.store, NodeId::new(&OsEntropy), now, 64).await.unwrap();
+    let first = claim().await.pop().unwrap();
+    assert!(claim().await.is_empty(), "one node has it");
+    sqlx::query("update function_runs set believed_until = now() - interval '1 second'")
+        .execute(&raw)
+        .await
+        .unwrap();
+    runs_reclaim(&world.store, now).await.unwrap();
+    let second = claim().await.pop().unwrap();
+    assert_eq!((second.id, first.attempt, second.attempt), (first.id, 1, 2));
+
+    let end = |succeeded| RunEnd { succeeded, status: Some(if succeeded { 200 } else { 500 }), error: None };
+    let row = async || -> (String, i64) {
+        let query = "select state, run_count from function_runs, functions";
+        sqlx::query_as(query).fetch_one(&raw).await.unwrap()
+    };
+    assert!(
+        !run_end(&world.store, &first, &end(false), now).await.unwrap(),
+        "it is not the first one's any more"
+    );
+    assert_eq!(row().await, ("running".to_owned(), 0));
+    assert!(run_end(&world.store, &second, &end(true), now).await.unwrap());
+    assert!(!run_end(&world.store, &second, &end(false), now).await.unwrap(), "once");
+    assert_eq!(row().await, ("succeeded".to_owned(), 1));
+}
