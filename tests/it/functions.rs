@@ -1,6 +1,7 @@
 //! Functions: deployed, called by key and by route, logged; their world and their limits.
 
 mod calls;
+mod library;
 mod packages;
 mod schedules;
 mod words;
