@@ -3,6 +3,7 @@
 mod calls;
 mod library;
 mod packages;
+mod rebuild;
 mod schedules;
 mod words;
 

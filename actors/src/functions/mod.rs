@@ -27,7 +27,7 @@ use crate::Deps;
 use crate::kit::ActorError;
 use environment::Environment;
 
-pub use build::{build_all, packaged, warnings};
+pub use build::{Rebuilt, build_all, packaged, rebuild, warnings};
 pub use log_keeper::keep_logs;
 pub use runs::{RunAnswer, forget, run_now, sweep};
 

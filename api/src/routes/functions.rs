@@ -1,5 +1,7 @@
 //! Functions: managed with the service key, called by everybody who has a key of the project.
 
+mod rebuild;
+
 use std::net::SocketAddr;
 
 use axum::body::Body as HttpBody;
@@ -28,6 +30,8 @@ pub fn routes() -> Router<AppState> {
         .route("/projects/v1/admin/{id}/functions/{name}/logs", get(logs))
         .route("/projects/v1/admin/{id}/functions/{name}/runs", get(runs))
         .route("/projects/v1/admin/{id}/functions/{name}/trigger", post(trigger))
+        .route("/projects/v1/{id}/functions/{name}/rebuild", post(rebuild::one))
+        .route("/projects/v1/{id}/functions/rebuild", post(rebuild::all))
         .route("/functions/v1/{name}", called())
         .route("/functions/v1/{name}/{*rest}", called())
 }

@@ -7,6 +7,7 @@ mod answer;
 mod deploy;
 mod invoke;
 mod packages;
+mod rebuild;
 
 use actors::functions::FunctionHost;
 pub use actors::functions::RunAnswer;
@@ -26,6 +27,7 @@ pub use store::functions::{LogEntry, LogQuery, Policy, Run, Scheduled};
 pub(crate) use deploy::failure;
 pub use deploy::{FunctionChange, FunctionDeploy};
 pub use invoke::{Incoming, RoutedCall};
+pub use rebuild::RebuiltFunction;
 
 /// Entries of a log that are shown at most.
 ///

@@ -12,7 +12,9 @@ use types::{ProjectId, ReleaseId};
 use crate::releases::{ReleaseFunction, release_function};
 use crate::{During, FencedTx, Store, StoreError, Tx};
 
-pub use builds::{build_exists, build_find, build_put, build_warnings};
+pub use builds::{
+    BuildMark, NewBuild, build_exists, build_find, build_newest, build_put, build_replace, build_warnings,
+};
 pub use logs::{LogEntry, LogQuery, NewLogEntry, logs_append, logs_drop_before, logs_read};
 
 pub use runs::{
@@ -201,7 +203,7 @@ pub async fn release_function_find(
     row.as_ref().map(release_function).transpose()
 }
 
-/// Changes with every change of what a project's functions find in their environment.
+/// Changes with every change of what a project's functions find in their environment, and when one is built again.
 ///
 /// # Errors
 /// `Db` only.
@@ -210,7 +212,8 @@ pub async fn environment_version(store: &Store, project: ProjectId) -> Result<St
         "select concat_ws(' ',
            (select concat(count(*), '/', max(updated_at)) from function_secrets where project_id = $1),
            (select concat(max(version), '/', max(created_at)) from project_secrets
-            where project_id = $1 and retired_at is null))",
+            where project_id = $1 and retired_at is null),
+           (select max(rebuilt_at) from functions where project_id = $1))",
     )
     .bind(project.0)
     .fetch_one(store.pool())

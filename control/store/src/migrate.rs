@@ -47,6 +47,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     111 "0111_domains",
     112 "0112_certificates",
     120 "0120_ai",
+    150 "0150_function_rebuilds",
 ];
 
 impl Store {
