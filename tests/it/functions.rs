@@ -4,6 +4,7 @@ mod calls;
 mod library;
 mod packages;
 mod rebuild;
+mod runs;
 mod schedules;
 mod words;
 

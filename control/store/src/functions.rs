@@ -1,7 +1,9 @@
 //! Functions that are live, their bundles and their logs.
 
 mod builds;
+mod claim;
 mod logs;
+mod queue;
 mod runs;
 
 use chrono::{DateTime, Utc};
@@ -15,11 +17,16 @@ use crate::{During, FencedTx, Store, StoreError, Tx};
 pub use builds::{
     BuildMark, NewBuild, build_exists, build_find, build_newest, build_put, build_replace, build_warnings,
 };
+pub use claim::runs_claim;
 pub use logs::{LogEntry, LogQuery, NewLogEntry, logs_append, logs_drop_before, logs_read};
 
+pub use queue::{
+    AskedRun, Enqueued, FunctionRun, Refused, Retry, RunQuery, run_block, run_cancel, run_enqueue, run_find,
+    run_redrive, runs_expire, runs_page,
+};
 pub use runs::{
-    ATTEMPTS_MAX, Advance, ClaimedRun, DueFunction, Run, RunEnd, functions_advance, functions_due, run_end,
-    run_start, runs_claim, runs_drop_before, runs_list, runs_overlapped, runs_reclaim,
+    Advance, Asked, ClaimedRun, DueFunction, Run, RunEnd, RunError, functions_advance, functions_due,
+    run_end, run_start, runs_drop_before, runs_list, runs_overlapped, runs_reclaim,
 };
 
 /// A function of a project's live release.
@@ -97,11 +104,11 @@ pub(crate) async fn functions_follow(
     .execute(tx.conn())
     .await
     .during("drop functions")?;
-    // The change wins over what was due and had not begun.
+    // The change wins over what was due and had not begun. What was asked for is no schedule's.
     sqlx::query(
         "update function_runs r set state = 'skipped', ended_at = $3, error = 'the schedule was changed'
          from functions f, release_functions n where f.project_id = $1 and r.function_id = f.id
-           and n.release_id = $2 and n.name = f.name and r.state = 'due'
+           and n.release_id = $2 and n.name = f.name and r.state = 'due' and r.source = 'schedule'
            and f.schedule is distinct from n.schedule",
     )
     .bind(project.0)

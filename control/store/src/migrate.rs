@@ -48,6 +48,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     112 "0112_certificates",
     120 "0120_ai",
     150 "0150_function_rebuilds",
+    151 "0151_function_queue",
 ];
 
 impl Store {

@@ -73,6 +73,10 @@ ids! {
     OperationId, "op";
     /// An immutable release of a project.
     ReleaseId, "rel";
+    /// One run of a function that is written down: by schedule, by hand or asked for.
+    FunctionRunId, "fnrun";
+    /// One attempt of such a run.
+    FunctionAttemptId, "fnatt";
     /// A plan for uploading content.
     ContentPlanId, "cplan";
     /// One upload session.

@@ -49,7 +49,10 @@ async fn refusals_of_the_platform_reach_the_function_as_they_are() {
     // A project without a mailbox, or a server without mail: never a mail that nobody sent.
     assert!(seen["mail"].get("value").is_none(), "{seen}");
     let id = answer.headers["x-run402-request-id"].to_str().unwrap();
-    assert_eq!((&seen["context"]["requestId"], &seen["context"]["projectId"]), (&json!(id), &project["project_id"]));
+    assert_eq!(
+        (&seen["context"]["requestId"], &seen["context"]["projectId"]),
+        (&json!(id), &project["project_id"])
+    );
     let routed = lab.send(request(&lab, &project, "GET", "helpers").header("x-run402-locale", "de")).await;
     assert_eq!(routed.body["context"]["locale"], Value::Null, "nobody else says it");
 }

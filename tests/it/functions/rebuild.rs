@@ -62,7 +62,8 @@ async fn a_rebuild_that_fails_leaves_what_was_served() {
     let lab = packages::lab().await;
     let (wallet, project) = lab.project().await;
     let code = "import { z } from 'zod'; export default () => Response.json(z.literal(7).parse(7));";
-    let made = send_deploy(&lab, &project, json!({ "name": "a", "code": code, "deps": ["zod@3.23.8"] })).await;
+    let made =
+        send_deploy(&lab, &project, json!({ "name": "a", "code": code, "deps": ["zod@3.23.8"] })).await;
     assert_eq!(made.status, 201, "{made:?}");
     deploy(&lab, &project, "b", "export default () => new Response('b')").await;
     let database = lab.database().await;
@@ -71,9 +72,17 @@ async fn a_rebuild_that_fails_leaves_what_was_served() {
     let failed = rebuild(&lab, &wallet, &project, "/a").await;
     assert_eq!((failed.status, &failed.body["code"]), (422, &json!("FUNCTION_BUILD_FAILED")), "{failed:?}");
     let all = rebuild(&lab, &wallet, &project, "").await;
-    assert_eq!((all.status, &all.body["rebuilt_count"], &all.body["total"]), (200, &json!(1), &json!(2)), "{all:?}");
+    assert_eq!(
+        (all.status, &all.body["rebuilt_count"], &all.body["total"]),
+        (200, &json!(1), &json!(2)),
+        "{all:?}"
+    );
     let result = &all.body["results"][0];
-    assert_eq!((&result["rebuilt"], &result["code"]), (&json!(false), &json!("FUNCTION_BUILD_FAILED")), "{all:?}");
+    assert_eq!(
+        (&result["rebuilt"], &result["code"]),
+        (&json!(false), &json!("FUNCTION_BUILD_FAILED")),
+        "{all:?}"
+    );
     assert_eq!(invoke(&lab, &project, "a").await.body, 7);
     assert_eq!(set_secret(&lab, &project, "ANY", "other").await.status, 200);
     assert_eq!(invoke(&lab, &project, "a").await.body, 7, "a worker that starts now");

@@ -17,6 +17,7 @@ mod lab;
 mod passkeys;
 mod projects;
 mod rest;
+mod runs;
 mod secrets;
 mod service;
 mod storage;
@@ -42,6 +43,7 @@ const PARTS: &[&[Operation]] = &[
     secrets::OPERATIONS,
     ai::OPERATIONS,
     functions::OPERATIONS,
+    runs::OPERATIONS,
     subdomains::OPERATIONS,
     domains::OPERATIONS,
     ci::OPERATIONS,

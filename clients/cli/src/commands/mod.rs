@@ -17,6 +17,7 @@ mod lab;
 mod passkeys;
 mod projects;
 mod rest;
+mod runs;
 mod secrets;
 mod service;
 mod sites;
@@ -59,6 +60,9 @@ pub enum Command {
     /// Functions: deployed, called, looked at.
     #[command(subcommand)]
     Functions(functions::Functions),
+    /// Durable runs of functions.
+    #[command(subcommand)]
+    Runs(runs::Runs),
     /// Secrets of a project's functions.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
@@ -109,6 +113,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Blob(blob) => blob::run(blob, context).await,
         Command::Cdn(cdn) => blob::cdn(cdn, context).await,
         Command::Functions(functions) => functions::run(functions, context).await,
+        Command::Runs(runs) => runs::run(runs, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
         Command::Domains(domains) => domains::run(domains, context).await,
         Command::Ai(ai) => ai::run(ai, context).await,
