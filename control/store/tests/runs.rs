@@ -88,10 +88,16 @@ async fn an_attempt_that_was_given_up_cannot_end_its_run() {
     assert_eq!(runs_reclaim(&db.store, now()).await.unwrap(), 1);
     assert_eq!(find(&db, run.id).await.status, "failed", "it had one attempt");
     assert!(!run_end(&db.store, &old, &DONE, now()).await.unwrap());
+    let elsewhere = run_redrive(&db.store, project(2), run.id, None, now()).await.unwrap();
+    assert_eq!(elsewhere, Err(Refused::NotFound));
+    assert_eq!(find(&db, run.id).await.status, "failed", "another project begins nothing anew");
     let again = run_redrive(&db.store, project(1), run.id, None, now()).await.unwrap().unwrap();
     assert_eq!((again.generation, again.attempts, again.attempts_total), (2, 0, 1));
     let new = claim(&db, node).await.remove(0);
     assert_eq!((new.attempt, new.generation), (1, 2));
+    let elsewhere = run_cancel(&db.store, project(2), run.id, now()).await.unwrap();
+    assert_eq!(elsewhere, Err(Refused::NotFound));
+    assert!(!find(&db, run.id).await.is_cancelling, "nor does it call it off");
     assert!(!run_end(&db.store, &old, &DONE, now()).await.unwrap(), "the old attempt has the same number");
     assert!(!run_block(&db.store, &old, now(), now()).await.unwrap());
     assert_eq!(find(&db, run.id).await.status, "running");
@@ -104,8 +110,6 @@ async fn an_attempt_that_was_given_up_cannot_end_its_run() {
     assert_eq!((end.status.as_str(), end.attempts_total, end.error), ("succeeded", 3, None));
     let refused = run_redrive(&db.store, project(1), run.id, None, now()).await.unwrap();
     assert!(matches!(refused, Err(Refused::Standing(_))), "{refused:?}");
-    let elsewhere = run_redrive(&db.store, project(2), run.id, None, now()).await.unwrap();
-    assert_eq!(elsewhere, Err(Refused::NotFound));
 }
 
 // Goal: of a cancel and an end, and of a cancel and a claim, each order leaves one end that says what happened.

@@ -495,6 +495,16 @@ async fn runs_survive_a_crash_of_the_only_server() {
     let waits = created(&lab, &project, "waits", json!({ "delay_seconds": 5 })).await;
     let dies = created(&lab, &project, "dies", json!({ "payload": { "sleep": 8000 } })).await;
     reached(&lab, &project, &dies, "running", 10).await;
+    // A lab commits without waiting for its disk; what is on it counts.
+    let database = lab.database().await;
+    let told: String =
+        sqlx::query_scalar("select pg_current_wal_insert_lsn()::text").fetch_one(&database).await.unwrap();
+    eventually("the disk to have it", 10, || async {
+        let kept = "select pg_current_wal_flush_lsn() >= $1::pg_lsn";
+        let kept: bool = sqlx::query_scalar(kept).bind(&told).fetch_one(&database).await.unwrap();
+        kept.then_some(())
+    })
+    .await;
     let lab = lab.crash_and_restart().await;
     let database = lab.database().await;
     let dead = "update function_runs set believed_until = now() where state = 'running'";
