@@ -4,9 +4,12 @@ mod aborts;
 mod calls;
 mod cron_torture;
 mod deaths;
+mod library;
 mod load;
 mod machine;
 mod packages;
+mod rebuild;
+mod runs;
 mod schedules;
 mod words;
 

@@ -16,7 +16,7 @@ pub fn digest(spec: &Spec) -> Sha256Hex {
 }
 
 /// Keys sorted by code point, arrays in order, no whitespace; `null` is not absence.
-pub(super) fn canonical_json(value: &Value) -> String {
+pub fn canonical_json(value: &Value) -> String {
     let mut out = String::new();
     write(value, &mut out);
     out

@@ -37,7 +37,7 @@ use uuid::Uuid;
 use crate::Deps;
 use crate::kit::{ActorError, Kind};
 
-pub use canonical::digest;
+pub use canonical::{canonical_json, digest};
 pub use check::{Verdict, check, urls};
 pub use database::{SQL_BYTES_MAX, changed};
 pub use error::deploy_problem;

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use functions::{BundleError, Sources, TOOLCHAIN};
+use functions::{Bundle, BundleError, LIBRARY_VERSION, Sources, TOOLCHAIN};
 use serde_json::json;
-use store::functions::{build_exists, build_find, build_put, build_warnings};
+use sha2::{Digest, Sha256};
+use store::functions::{
+    BuildMark, NewBuild, build_exists, build_find, build_newest, build_put, build_replace, build_warnings,
+};
 use store::releases::ReleaseFunction;
 use types::{Code, Mutation, Problem, ProjectId};
 
@@ -24,27 +27,67 @@ pub async fn build_all<'a>(
     project: ProjectId,
     functions: impl IntoIterator<Item = &'a ReleaseFunction>,
 ) -> Result<(), ActorError> {
-    let Some(host) = deps.functions.as_ref().filter(|host| host.refused().is_none()) else { return Ok(()) };
+    if host(deps).is_none() {
+        return Ok(());
+    }
     for function in functions {
         let key = (project, &function.code_hash, TOOLCHAIN);
         if build_exists(&deps.store, key).await? {
             continue;
         }
-        let sources = sources(deps, function).await?;
-        match host.parts.bundler.bundle(&sources).await {
-            Ok(bundle) => {
-                let made = (&*bundle.code, &*bundle.warnings);
-                build_put(&deps.store, key, made, deps.clock.now()).await?;
-                tracing::info!(project.id = %project, function = function.name, "function built");
-            }
-            Err(BundleError::Source(said)) => return Err(failed(function, &said).into()),
-            Err(BundleError::Unavailable(why)) => {
-                tracing::error!(project.id = %project, why, "a function was not built");
-                return Err(ActorError::Unavailable("the bundler"));
-            }
-        }
+        let bundle = made(deps, project, function).await?;
+        build_put(&deps.store, key, kept(&bundle), deps.clock.now()).await?;
+        tracing::info!(project.id = %project, function = function.name, "function built");
     }
     Ok(())
+}
+
+/// A function that was built again.
+#[derive(Debug, Clone)]
+pub struct Rebuilt {
+    /// None: it had not been built.
+    pub before: Option<BuildMark>,
+    pub after: BuildMark,
+}
+
+/// Bundles a function again, with the packages of its deploy and the library of today, and has it served.
+///
+/// # Errors
+/// As [`build_all`], and `Unavailable` where functions do not run: what was served still is.
+pub async fn rebuild(
+    deps: &Deps,
+    project: ProjectId,
+    function: &ReleaseFunction,
+) -> Result<Rebuilt, ActorError> {
+    let before = build_newest(&deps.store, (project, &function.code_hash)).await?;
+    let bundle = made(deps, project, function).await?;
+    let key = (project, &function.code_hash, TOOLCHAIN);
+    build_replace(&deps.store, key, kept(&bundle), deps.clock.now()).await?;
+    tracing::info!(project.id = %project, function = function.name, "function built again");
+    let fingerprint = hex::encode(Sha256::digest(&bundle.code));
+    let after = BuildMark { fingerprint, library_version: Some(LIBRARY_VERSION.to_owned()) };
+    Ok(Rebuilt { before, after })
+}
+
+fn host(deps: &Deps) -> Option<&super::FunctionHost> {
+    deps.functions.as_deref().filter(|host| host.refused().is_none())
+}
+
+fn kept(bundle: &Bundle) -> NewBuild<'_> {
+    NewBuild { bundle: &bundle.code, warnings: &bundle.warnings, library_version: LIBRARY_VERSION }
+}
+
+async fn made(deps: &Deps, project: ProjectId, function: &ReleaseFunction) -> Result<Bundle, ActorError> {
+    let host = host(deps).ok_or(ActorError::Unavailable("the bundler"))?;
+    let sources = sources(deps, function).await?;
+    match host.parts.bundler.bundle(&sources).await {
+        Ok(bundle) => Ok(bundle),
+        Err(BundleError::Source(said)) => Err(failed(function, &said).into()),
+        Err(BundleError::Unavailable(why)) => {
+            tracing::error!(project.id = %project, why, "a function was not built");
+            Err(ActorError::Unavailable("the bundler"))
+        }
+    }
 }
 
 /// What the author of a function was told when it was built.

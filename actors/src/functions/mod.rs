@@ -29,9 +29,9 @@ use crate::Deps;
 use crate::kit::ActorError;
 use environment::Environment;
 
-pub use build::{build_all, packaged, warnings};
+pub use build::{Rebuilt, build_all, packaged, rebuild, warnings};
 pub use log_keeper::keep_logs;
-pub use runs::{RunAnswer, forget, run_now, sweep};
+pub use runs::{RunAnswer, forget, run_now, sweep, wake};
 
 /// Environments that are remembered.
 const ENVIRONMENTS_MAX: usize = 10_000;
@@ -57,14 +57,22 @@ pub struct FunctionHost {
     parts: HostParts,
     refused: OnceLock<String>,
     environments: Mutex<HashMap<ProjectId, Arc<Environment>>>,
-    /// Places of scheduled runs.
+    /// Places of runs.
     runs: Arc<Semaphore>,
+    /// Held by whoever looks for due ones.
+    taking: tokio::sync::Mutex<()>,
 }
 
 impl FunctionHost {
     pub fn new(parts: HostParts) -> Self {
         let runs = Arc::new(Semaphore::new(runs::RUNS_MAX));
-        Self { parts, refused: OnceLock::new(), environments: Mutex::default(), runs }
+        Self {
+            parts,
+            refused: OnceLock::new(),
+            environments: Mutex::default(),
+            runs,
+            taking: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Asks the machine for a sandbox, once. Without one nothing of a tenant is started here.

@@ -1,7 +1,8 @@
-//! Runs by schedule: planned, claimed, carried out.
+//! Runs, by schedule or asked for: planned, claimed, carried out.
 //!
 //! A tick reads what is due, writes each due time as a run, and takes runs. A due time becomes a row before
-//! anything starts, so what a dying node leaves behind is found, and another attempt is the same run.
+//! anything starts, so what a dying node leaves behind is found, and another attempt is the same run. A run that
+//! was asked for is a row from the start, and is tried again as its asker wished.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,11 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use functions::{Call, Cron};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::accounts::standing_find;
 use store::functions::{
-    Advance, ClaimedRun, DueFunction, RunEnd, functions_advance, functions_due, live_function_find, run_end,
-    run_start, runs_claim, runs_drop_before, runs_overlapped, runs_reclaim,
+    Advance, Asked, ClaimedRun, DueFunction, RunEnd, RunError, functions_advance, functions_due,
+    live_function_find, run_block, run_end, run_start, runs_claim, runs_drop_before, runs_expire,
+    runs_overlapped, runs_reclaim,
 };
 use types::{AccountId, Lifecycle, ProjectId, kill_point, rfc3339};
 
@@ -34,6 +36,8 @@ const MISSED_MAX: usize = 1_000;
 const MISSED: &str = "missed: the server was not running";
 const PAUSED: &str = "paused: the lease has ended";
 const ERROR_BYTES_MAX: usize = 500;
+/// A run of an account whose lease has ended is looked at again after this.
+const BLOCKED_FOR: TimeDelta = TimeDelta::minutes(5);
 /// History that is kept.
 const KEPT: TimeDelta = TimeDelta::days(30);
 
@@ -50,6 +54,26 @@ pub async fn sweep(deps: &Arc<Deps>) -> Result<(), ActorError> {
         }
     }
     runs_overlapped(&deps.store, deps.clock.now()).await?;
+    runs_expire(&deps.store, deps.clock.now()).await?;
+    take(deps, &host).await
+}
+
+/// Looks at once for what is due, so that a run that was just asked for need not wait for the next tick.
+pub fn wake(deps: &Arc<Deps>) {
+    let Some(host) = deps.functions.clone().filter(|host| host.refused().is_none()) else { return };
+    let deps = deps.clone();
+    tokio::spawn(async move {
+        // The next tick is its second chance.
+        if let Err(e) = take(&deps, &host).await {
+            tracing::debug!(error = &e as &dyn std::error::Error, "no runs were taken");
+        }
+    });
+}
+
+/// Takes runs while there are places for them.
+async fn take(deps: &Arc<Deps>, host: &Arc<FunctionHost>) -> Result<(), ActorError> {
+    // Of many at once one looks.
+    let Ok(_turn) = host.taking.try_lock() else { return Ok(()) };
     loop {
         let places = host.runs.available_permits();
         if places == 0 || host.runs.is_closed() {
@@ -107,7 +131,7 @@ pub(super) async fn plan(deps: &Deps) -> Result<usize, ActorError> {
             None => {
                 let standing = standing_find(&deps.store, function.account).await?;
                 let state = billing::lapse::lifecycle_of(&standing, now);
-                let is = state.is_none_or(|state| matches!(state, Lifecycle::Dormant | Lifecycle::Purged));
+                let is = is_paused(state);
                 paused.insert(function.account, is);
                 is
             }
@@ -158,9 +182,9 @@ pub async fn run_now(
     let (end, answer) = attempt(deps, &host, &run).await;
     run_end(&deps.store, &run, &end, deps.clock.now()).await?;
     let failed = || RunAnswer {
-        request_id: String::new(),
+        request_id: run.id.to_string(),
         status: UNANSWERED,
-        body: Bytes::from(end.error.clone().unwrap_or_default()),
+        body: Bytes::from(end.error.as_ref().map(|error| error.message.clone()).unwrap_or_default()),
     };
     Ok(Some(answer.unwrap_or_else(failed)))
 }
@@ -171,6 +195,15 @@ const UNANSWERED: u16 = 500;
 /// Calls the function and writes how it ended.
 async fn carry_out(deps: &Arc<Deps>, host: &FunctionHost, run: &ClaimedRun) {
     kill_point!("run.claimed");
+    match held_back(deps, run).await {
+        Ok(false) => {}
+        Ok(true) => return,
+        Err(e) => {
+            // Whoever finds it left behind tries it again.
+            tracing::warn!(run.id = %run.id, error = &e as &dyn std::error::Error, "a run was not begun");
+            return;
+        }
+    }
     let (end, _) = attempt(deps, host, run).await;
     kill_point!("run.answered");
     match run_end(&deps.store, run, &end, deps.clock.now()).await {
@@ -190,42 +223,125 @@ pub struct RunAnswer {
     pub body: Bytes,
 }
 
+/// Puts a run that was asked for back while the account's lease has ended: it goes on after a renewal, as long as
+/// it has not expired. A schedule's times are judged when they are planned.
+async fn held_back(deps: &Deps, run: &ClaimedRun) -> Result<bool, ActorError> {
+    if run.asked.is_none() {
+        return Ok(false);
+    }
+    let now = deps.clock.now();
+    let standing = standing_find(&deps.store, run.account).await?;
+    if !is_paused(billing::lapse::lifecycle_of(&standing, now)) {
+        return Ok(false);
+    }
+    run_block(&deps.store, run, now + BLOCKED_FOR, now).await?;
+    Ok(true)
+}
+
+fn is_paused(state: Option<Lifecycle>) -> bool {
+    state.is_none_or(|state| matches!(state, Lifecycle::Dormant | Lifecycle::Purged))
+}
+
 async fn attempt(deps: &Arc<Deps>, host: &FunctionHost, run: &ClaimedRun) -> (RunEnd, Option<RunAnswer>) {
-    let failed = |error: String| (RunEnd { succeeded: false, status: None, error: Some(error) }, None);
+    let failed = |code: &str, message: String, is_retryable: bool| {
+        let error = RunError { code: code.to_owned(), message, is_retryable };
+        let retry_at = retry_at(run, is_retryable, deps.clock.now());
+        (RunEnd { succeeded: false, status: None, error: Some(error), retry_at }, None)
+    };
     let function = match live_function_find(&deps.store, run.project, &run.name).await {
         Ok(Some(live)) => live.function,
-        Ok(None) => return failed("the function is gone".to_owned()),
-        Err(e) => return failed(format!("the function was not read: {e}")),
+        Ok(None) => return failed("FUNCTION_NOT_FOUND", "the function is gone".to_owned(), false),
+        Err(e) => return failed("UNAVAILABLE", format!("the function was not read: {e}"), true),
     };
     deps.meter.count(run.account, run.project);
-    let request_id = format!("req_{}", hex::encode(&deps.entropy.secret()[..12]));
-    let body = json!({ "trigger": "cron", "scheduled_at": rfc3339(run.due_at) });
-    let headers = [
+    match host.call(deps, run.project, &function, call(host, run)).await {
+        Ok(reply) => {
+            let succeeded = (200..300).contains(&reply.status);
+            let is_retryable = reply.status == 429 || reply.status >= 500;
+            let error = (!succeeded).then(|| RunError {
+                code: format!("HTTP_{}", reply.status),
+                message: short(&reply.body, reply.status),
+                is_retryable,
+            });
+            let again = !succeeded && is_retryable;
+            let retry_at = retry_at(run, again, deps.clock.now());
+            let end = RunEnd { succeeded, status: Some(i32::from(reply.status)), error, retry_at };
+            let request_id = run.id.to_string();
+            (end, Some(RunAnswer { request_id, status: reply.status, body: reply.body }))
+        }
+        Err(error) => failed(code(error), error.to_string(), true),
+    }
+}
+
+/// What a function is called with.
+///
+/// # Source
+/// Wire contract 03 sections 2.8 and 8.
+fn call(host: &FunctionHost, run: &ClaimedRun) -> Call {
+    let id = run.id.to_string();
+    let mut headers = vec![
         ("content-type", "application/json".to_owned()),
-        ("x-run402-trigger", "cron".to_owned()),
-        ("x-run402-run-id", format!("fnrun_{}", run.id.simple())),
-        ("x-run402-request-id", request_id.clone()),
+        ("x-run402-run-id", id.clone()),
+        ("x-run402-attempt-id", run.attempt_id.to_string()),
+        ("x-run402-request-id", id.clone()),
         ("x-run402-project-id", run.project.to_string()),
         ("x-run402-function-name", run.name.clone()),
     ];
-    let call = Call {
-        request_id: request_id.clone(),
+    let body = match &run.asked {
+        None => {
+            headers.push(("x-run402-trigger", "cron".to_owned()));
+            json!({ "trigger": "cron", "scheduled_at": rfc3339(run.run_at) })
+        }
+        Some(asked) => {
+            headers.push(("x-run402-trigger", "function_run".to_owned()));
+            // A header takes fewer characters than a key has.
+            if asked.idempotency_key.is_ascii() {
+                headers.push(("x-run402-idempotency-key", asked.idempotency_key.clone()));
+            }
+            envelope(run, asked)
+        }
+    };
+    Call {
+        request_id: id,
         method: "POST".to_owned(),
         url: host.url(&run.name),
-        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+        headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         body: Bytes::from(body.to_string()),
         routed: None,
         depth: 0,
-    };
-    match host.call(deps, run.project, &function, call).await {
-        Ok(reply) => {
-            let succeeded = (200..300).contains(&reply.status);
-            let error = (!succeeded).then(|| short(&reply.body, reply.status));
-            let end = RunEnd { succeeded, status: Some(i32::from(reply.status)), error };
-            (end, Some(RunAnswer { request_id, status: reply.status, body: reply.body }))
-        }
-        Err(error) => failed(error.to_string()),
     }
+}
+
+fn envelope(run: &ClaimedRun, asked: &Asked) -> Value {
+    let payload = asked.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    json!({
+        "trigger": "function_run",
+        "run_id": run.id,
+        "generation": run.generation,
+        "event_type": asked.event_type,
+        "idempotency_key": asked.idempotency_key,
+        "run_at": rfc3339(run.run_at),
+        "attempt": { "attempt_id": run.attempt_id, "number": run.attempt, "max": run.attempts_max },
+        "source": { "type": run.source },
+        "payload": payload.unwrap_or_else(|| json!({})),
+    })
+}
+
+fn code(error: functions::RunError) -> &'static str {
+    match error {
+        functions::RunError::Timeout => "FUNCTION_TIMEOUT",
+        functions::RunError::Unavailable | functions::RunError::Busy => "FUNCTION_UNAVAILABLE",
+        functions::RunError::TooLarge => "ROUTED_RESPONSE_TOO_LARGE",
+        _ => "FUNCTION_ERROR",
+    }
+}
+
+/// When a run that failed is tried again: its shortest delay, doubled with each attempt up to its longest. None when
+/// it was tried often enough, would fail again, or is a schedule's, whose next time is its own.
+fn retry_at(run: &ClaimedRun, is_retryable: bool, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let asked = run.asked.as_ref().filter(|_| is_retryable && run.attempt < run.attempts_max)?;
+    let doubled = i64::from(asked.retry_min_secs) << run.attempt.saturating_sub(1).clamp(0, 30);
+    Some(now + TimeDelta::seconds(doubled.min(i64::from(asked.retry_max_secs))))
 }
 
 /// The beginning of an answer that is no success.
@@ -274,6 +390,47 @@ mod tests {
         let years = advance(&due("* * * * *", "run_all", "2020-01-01T00:00:00Z"), false, late);
         assert_eq!((years.runs.len(), years.runs.last().unwrap().0), (MISSED_MAX, late));
         assert_eq!(years.runs[0].0, late - chrono::TimeDelta::minutes(999));
+    }
+
+    // Goal: retries are spaced out, end at their number, and are for what was asked for and may help.
+    #[test]
+    fn a_run_is_tried_again_later_each_time_and_not_for_ever() {
+        let now = at("2026-11-26T11:00:00Z");
+        let asked = Asked {
+            event_type: "go".to_owned(),
+            idempotency_key: "k".to_owned(),
+            payload: None,
+            retry_min_secs: 30,
+            retry_max_secs: 100,
+        };
+        let mut run = ClaimedRun {
+            id: types::FunctionRunId(uuid::Uuid::nil()),
+            attempt_id: types::FunctionAttemptId(uuid::Uuid::nil()),
+            project: ProjectId(uuid::Uuid::nil()),
+            account: AccountId(uuid::Uuid::nil()),
+            name: "work".to_owned(),
+            run_at: now,
+            source: "api".to_owned(),
+            attempt: 1,
+            attempts_max: 5,
+            generation: 1,
+            asked: Some(asked),
+        };
+        let waits: Vec<Option<i64>> = (1..=5)
+            .map(|attempt| {
+                run.attempt = attempt;
+                retry_at(&run, true, now).map(|at| (at - now).num_seconds())
+            })
+            .collect();
+        assert_eq!(waits, [Some(30), Some(60), Some(100), Some(100), None]);
+        run.attempt = 1;
+        assert_eq!(retry_at(&run, false, now), None);
+        let most = i32::MAX;
+        run.asked = run.asked.map(|asked| Asked { retry_min_secs: most, retry_max_secs: most, ..asked });
+        (run.attempt, run.attempts_max) = (40, 50);
+        assert_eq!(retry_at(&run, true, now), Some(now + TimeDelta::seconds(i64::from(most))));
+        run.asked = None;
+        assert_eq!(retry_at(&run, true, now), None);
     }
 
     // F05. Goal: a change of the schedule starts afresh, and a schedule that never comes leaves nothing due.

@@ -1,5 +1,8 @@
 //! Functions: managed with the service key, called by everybody who has a key of the project.
 
+mod rebuild;
+mod runs;
+
 use std::net::SocketAddr;
 
 use axum::body::Body as HttpBody;
@@ -10,7 +13,9 @@ use axum::{Extension, Json, Router};
 use chrono::DateTime;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use plane::Plane;
-use plane::functions::{FunctionAnswer, FunctionChange, FunctionDeploy, FunctionView, Incoming, Scheduled};
+use plane::functions::{
+    FunctionAnswer, FunctionChange, FunctionDeploy, FunctionView, Incoming, LogEntry, Scheduled,
+};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use types::{Code, ProjectId, rfc3339};
@@ -26,8 +31,11 @@ pub fn routes() -> Router<AppState> {
         .route("/projects/v1/admin/{id}/functions", post(deploy).get(list))
         .route("/projects/v1/admin/{id}/functions/{name}", patch(update).delete(delete))
         .route("/projects/v1/admin/{id}/functions/{name}/logs", get(logs))
-        .route("/projects/v1/admin/{id}/functions/{name}/runs", get(runs))
+        .route("/projects/v1/admin/{id}/functions/{name}/runs", get(history))
         .route("/projects/v1/admin/{id}/functions/{name}/trigger", post(trigger))
+        .route("/projects/v1/{id}/functions/{name}/rebuild", post(rebuild::one))
+        .route("/projects/v1/{id}/functions/rebuild", post(rebuild::all))
+        .merge(runs::routes())
         .route("/functions/v1/{name}", called())
         .route("/functions/v1/{name}/{*rest}", called())
 }
@@ -196,26 +204,26 @@ async fn logs(
         request_id: query.request_id,
     };
     let found = plane.function_logs(&caller, (project, &name), query).await?;
-    let entries: Vec<Value> = found
-        .iter()
-        .map(|entry| {
-            let at = rfc3339(entry.at);
-            json!({
-                "timestamp": at,
-                "message": entry.message,
-                "request_id": entry.request_id,
-                "stream": entry.stream,
-                // Times are an entry's own, so they name it.
-                "event_id": format!("{name}/{}", entry.at.timestamp_millis()),
-                "ingestion_time": at,
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "logs": entries })))
+    Ok(Json(json!({ "logs": found.iter().map(|one| entry(&name, one)).collect::<Vec<_>>() })))
+}
+
+/// # Source
+/// Wire contract 03 section 2.5.
+fn entry(name: &str, entry: &LogEntry) -> Value {
+    let at = rfc3339(entry.at);
+    json!({
+        "timestamp": at,
+        "message": entry.message,
+        "request_id": entry.request_id,
+        "stream": entry.stream,
+        // Times are an entry's own, so they name it.
+        "event_id": format!("{name}/{}", entry.at.timestamp_millis()),
+        "ingestion_time": at,
+    })
 }
 
 /// `GET /projects/v1/admin/{id}/functions/{name}/runs`
-async fn runs(
+async fn history(
     State(plane): State<Plane>,
     Who(caller): Who,
     Path((project, name)): Path<(String, String)>,
@@ -229,7 +237,7 @@ async fn runs(
         .map(|run| {
             let lag = run.started_at.map(|at| (at - run.due_at).num_milliseconds());
             json!({
-                "run_id": format!("fnrun_{}", run.id.simple()),
+                "run_id": run.id,
                 "due_at": rfc3339(run.due_at),
                 "source": run.source,
                 "status": run.state,

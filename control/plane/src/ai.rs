@@ -8,7 +8,7 @@ use types::{Code, Problem, ProjectId};
 
 use crate::Plane;
 use crate::caller::Caller;
-use crate::keys::{KeyRole, forbidden, store_problem};
+use crate::keys::store_problem;
 
 /// # Source
 /// Wire contract 03 section 7.1.
@@ -49,15 +49,6 @@ impl Plane {
         self.deps().ai.as_ref().ok_or_else(missing)
     }
 
-    /// The project of the service key.
-    async fn ai_project(&self, caller: &Caller) -> Result<ProjectId, Problem> {
-        let key = self.project_key(caller).await?;
-        match key.role {
-            KeyRole::Service => Ok(key.project),
-            KeyRole::Anon => Err(forbidden("this needs the service key")),
-        }
-    }
-
     /// Translates a text. Its words count against the month before the provider is asked, and are given back when it
     /// fails; a server that dies in between keeps them counted.
     ///
@@ -72,7 +63,7 @@ impl Plane {
         caller: &Caller,
         asked: &TranslateAsked,
     ) -> Result<TranslateDone, Problem> {
-        let project = self.ai_project(caller).await?;
+        let project = self.service_project(caller).await?;
         self.data_call(project).await?;
         let ai = self.ai()?;
         let to = language("to", &asked.to)?;
@@ -120,7 +111,7 @@ impl Plane {
     /// # Source
     /// Wire contract 03 section 7.2.
     pub async fn ai_moderate(&self, caller: &Caller, text: &str) -> Result<Moderated, Problem> {
-        let project = self.ai_project(caller).await?;
+        let project = self.service_project(caller).await?;
         self.data_call(project).await?;
         let ai = self.ai()?;
         bounded("text", text, TEXT_CHARS_MAX)?;
@@ -133,7 +124,7 @@ impl Plane {
     /// # Source
     /// Wire contract 03 section 7.3.
     pub async fn ai_usage(&self, caller: &Caller) -> Result<AiUsage, Problem> {
-        let project = self.ai_project(caller).await?;
+        let project = self.service_project(caller).await?;
         self.ai_usage_of(project, self.now()).await
     }
 
@@ -152,7 +143,7 @@ impl Plane {
     /// # Source
     /// Wire contract 03, open question 15.
     pub async fn ai_addon_set(&self, caller: &Caller, addon: &str, on: bool) -> Result<(), Problem> {
-        let project = self.ai_project(caller).await?;
+        let project = self.service_project(caller).await?;
         let account = self.project_live(project).await?.account;
         self.account_gate(account).await?;
         if addon != "translation" {

@@ -7,6 +7,8 @@ mod answer;
 mod deploy;
 mod invoke;
 mod packages;
+mod rebuild;
+mod runs;
 
 use actors::functions::FunctionHost;
 pub use actors::functions::RunAnswer;
@@ -21,11 +23,13 @@ use crate::keys::store_problem;
 
 pub use ::functions::LIBRARY_VERSION;
 pub use answer::FunctionAnswer;
-pub use store::functions::{LogEntry, LogQuery, Policy, Run, Scheduled};
+pub use store::functions::{FunctionRun, LogEntry, LogQuery, Policy, Run, Scheduled};
 
 pub(crate) use deploy::failure;
 pub use deploy::{FunctionChange, FunctionDeploy};
 pub use invoke::{Incoming, RoutedCall};
+pub use rebuild::RebuiltFunction;
+pub use runs::{RetryAsked, RunAsked, RunsAsked};
 
 /// Entries of a log that are shown at most.
 ///

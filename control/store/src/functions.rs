@@ -1,7 +1,9 @@
 //! Functions that are live, their bundles and their logs.
 
 mod builds;
+mod claim;
 mod logs;
+mod queue;
 mod runs;
 
 use chrono::{DateTime, Utc};
@@ -12,12 +14,19 @@ use types::{ProjectId, ReleaseId};
 use crate::releases::{ReleaseFunction, release_function};
 use crate::{During, FencedTx, Store, StoreError, Tx};
 
-pub use builds::{build_exists, build_find, build_put, build_warnings};
+pub use builds::{
+    BuildMark, NewBuild, build_exists, build_find, build_newest, build_put, build_replace, build_warnings,
+};
+pub use claim::runs_claim;
 pub use logs::{LogEntry, LogQuery, NewLogEntry, logs_append, logs_drop_before, logs_read};
 
+pub use queue::{
+    AskedRun, Enqueued, FunctionRun, Refused, Retry, RunQuery, run_block, run_cancel, run_enqueue, run_find,
+    run_redrive, runs_expire, runs_page,
+};
 pub use runs::{
-    ATTEMPTS_MAX, Advance, ClaimedRun, DueFunction, Run, RunEnd, functions_advance, functions_due, run_end,
-    run_start, runs_claim, runs_drop_before, runs_list, runs_overlapped, runs_reclaim,
+    Advance, Asked, ClaimedRun, DueFunction, Run, RunEnd, RunError, functions_advance, functions_due,
+    run_end, run_start, runs_drop_before, runs_list, runs_overlapped, runs_reclaim,
 };
 
 /// A function of a project's live release.
@@ -95,11 +104,11 @@ pub(crate) async fn functions_follow(
     .execute(tx.conn())
     .await
     .during("drop functions")?;
-    // The change wins over what was due and had not begun.
+    // The change wins over what was due and had not begun. What was asked for is no schedule's.
     sqlx::query(
         "update function_runs r set state = 'skipped', ended_at = $3, error = 'the schedule was changed'
          from functions f, release_functions n where f.project_id = $1 and r.function_id = f.id
-           and n.release_id = $2 and n.name = f.name and r.state = 'due'
+           and n.release_id = $2 and n.name = f.name and r.state = 'due' and r.source = 'schedule'
            and f.schedule is distinct from n.schedule",
     )
     .bind(project.0)
@@ -201,7 +210,7 @@ pub async fn release_function_find(
     row.as_ref().map(release_function).transpose()
 }
 
-/// Changes with every change of what a project's functions find in their environment.
+/// Changes with every change of what a project's functions find in their environment, and when one is built again.
 ///
 /// # Errors
 /// `Db` only.
@@ -210,7 +219,8 @@ pub async fn environment_version(store: &Store, project: ProjectId) -> Result<St
         "select concat_ws(' ',
            (select concat(count(*), '/', max(updated_at)) from function_secrets where project_id = $1),
            (select concat(max(version), '/', max(created_at)) from project_secrets
-            where project_id = $1 and retired_at is null))",
+            where project_id = $1 and retired_at is null),
+           (select max(rebuilt_at) from functions where project_id = $1))",
     )
     .bind(project.0)
     .fetch_one(store.pool())

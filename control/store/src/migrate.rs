@@ -49,6 +49,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     120 "0120_ai",
     130 "0130_apps",
     131 "0131_blob_metadata",
+    150 "0150_function_rebuilds",
+    151 "0151_function_queue",
 ];
 
 impl Store {

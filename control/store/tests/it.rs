@@ -12,4 +12,5 @@ mod ledger;
 mod poster;
 mod proof;
 mod requests;
+mod runs;
 mod serving_role;

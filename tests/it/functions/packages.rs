@@ -15,7 +15,7 @@ fn npm_config(key: &str) -> String {
 }
 
 /// A lab that installs packages from where npm does.
-async fn lab() -> Lab {
+pub(super) async fn lab() -> Lab {
     let mut args = vec!["--npm-registry".to_owned(), npm_config("registry")];
     let ca_file = npm_config("cafile");
     if Path::new(&ca_file).is_file() {

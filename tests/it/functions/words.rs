@@ -95,6 +95,36 @@ async fn a_site_with_an_api_a_cron_and_a_secret_is_deployed_and_looked_at_by_wor
     .await;
     assert_eq!(logs["message"], "made 1 [redacted]", "{logs}");
 
+    let made = run(&[
+        "runs",
+        "create",
+        id,
+        "api",
+        "--event",
+        "item.made",
+        "--key",
+        "k1",
+        "--payload",
+        r#"{"a":1}"#,
+        "--delay",
+        "3600",
+        "--max-attempts",
+        "2",
+    ]);
+    let run_id = made["run_id"].as_str().unwrap();
+    assert_eq!((&made["status"], &made["attempts"]["max"]), (&json!("scheduled"), &json!(2)), "{made}");
+    let listed = run(&["runs", "list", id, "api", "--status", "scheduled", "--event", "item.made"]);
+    assert_eq!(listed["runs"][0]["run_id"], run_id, "{listed}");
+    assert_eq!(run(&["runs", "cancel", id, run_id])["status"], "cancelled");
+    assert_eq!(run(&["runs", "redrive", id, run_id, "--retry", "none"])["generation"], 2);
+    eventually("the run to end by words", 10, || async {
+        (run(&["runs", "get", id, run_id])["terminal"] == true).then_some(())
+    })
+    .await;
+    assert!(run(&["runs", "logs", id, run_id])["logs"].is_array());
+    assert_eq!(run(&["functions", "rebuild", id, "api"])["rebuilt"], true);
+    assert_eq!(run(&["functions", "rebuild-all", id])["rebuilt_count"], 1);
+
     let hello =
         file("hello.ts", "export default async (req: Request) => new Response(`got ${await req.text()}`);");
     let deployed = run(&["functions", "deploy", id, "hello", "--file", &hello, "--timeout", "5"]);

@@ -137,6 +137,44 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ..Operation::CHANGE
     },
     Operation {
+        id: "functions.rebuild",
+        path: "/projects/v1/{id}/functions/{name}/rebuild",
+        params: &[PROJECT, NAME],
+        auth: Auth::Wallet,
+        request: Media::None,
+        answer: &[
+            has("name", Kind::Text),
+            has("rebuilt", Kind::Boolean),
+            may("old_fingerprint", Kind::Text),
+            has("new_fingerprint", Kind::Text),
+            may("runtime_version_before", Kind::Text),
+            has("runtime_version_after", Kind::Text),
+            has("code_hash", Kind::Text),
+        ],
+        summary: "Build a function again.",
+        doc: "Of the source and the package versions of its deploy, with this server's library. When it does not \
+              build, what was served still is.",
+        cli: Some(&["functions", "rebuild"]),
+        mcp: Some("functions_rebuild"),
+        ..Operation::CHANGE
+    },
+    Operation {
+        id: "functions.rebuild_all",
+        path: "/projects/v1/{id}/functions/rebuild",
+        params: &[PROJECT],
+        auth: Auth::Wallet,
+        request: Media::None,
+        answer: &[
+            has("rebuilt_count", Kind::Integer),
+            has("total", Kind::Integer),
+            has("results", Kind::List),
+        ],
+        summary: "Build every function of a project again.",
+        doc: "One after the other; one that does not build stays as it is and does not keep the others.",
+        cli: Some(&["functions", "rebuild-all"]),
+        ..Operation::CHANGE
+    },
+    Operation {
         id: "functions.invoke",
         path: "/functions/v1/{name}",
         params: &[NAME],

@@ -18,6 +18,7 @@ mod lab;
 mod passkeys;
 mod projects;
 mod rest;
+mod runs;
 mod secrets;
 mod service;
 mod storage;
@@ -43,6 +44,7 @@ const PARTS: &[&[Operation]] = &[
     secrets::OPERATIONS,
     ai::OPERATIONS,
     functions::OPERATIONS,
+    runs::OPERATIONS,
     subdomains::OPERATIONS,
     domains::OPERATIONS,
     apps::OPERATIONS,

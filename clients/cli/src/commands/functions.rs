@@ -6,6 +6,7 @@ use std::time::Duration;
 use client::{Call, Client, LocalError};
 use serde_json::{Map, Value, json};
 
+use super::sites::signing_client;
 use super::{Outcome, ok};
 use crate::context::{Context, read_text};
 use crate::output;
@@ -88,6 +89,13 @@ pub enum Functions {
     },
     /// Run a function now, as its schedule would.
     Trigger { id: String, name: String },
+    /// Build a function again, with this server's library.
+    Rebuild { id: String, name: String },
+    /// Build every function of a project again.
+    RebuildAll {
+        /// The active project unless given.
+        id: Option<String>,
+    },
     /// Delete a function.
     Delete { id: String, name: String },
 }
@@ -147,6 +155,16 @@ pub async fn run(command: Functions, context: &Context) -> Outcome {
             let (projects, id) = context.project(Some(&id))?;
             let call = Call::new("functions.trigger").path("id", &id).path("name", name);
             client.call(call.service_key(projects.keys(&id)?.service_key)).await
+        }
+        Functions::Rebuild { id, name } => {
+            let (_, id) = context.project(Some(&id))?;
+            let call = Call::new("functions.rebuild").path("id", &id).path("name", name);
+            signing_client(context)?.call(call.wallet()).await
+        }
+        Functions::RebuildAll { id } => {
+            let (_, id) = context.project(id.as_deref())?;
+            let call = Call::new("functions.rebuild_all").path("id", &id);
+            signing_client(context)?.call(call.wallet()).await
         }
         Functions::Delete { id, name } => {
             let (projects, id) = context.project(Some(&id))?;

@@ -18,6 +18,7 @@ mod lab;
 mod passkeys;
 mod projects;
 mod rest;
+mod runs;
 mod secrets;
 mod service;
 mod sites;
@@ -60,6 +61,9 @@ pub enum Command {
     /// Functions: deployed, called, looked at.
     #[command(subcommand)]
     Functions(functions::Functions),
+    /// Durable runs of functions.
+    #[command(subcommand)]
+    Runs(runs::Runs),
     /// Secrets of a project's functions.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
@@ -113,6 +117,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Blob(blob) => blob::run(blob, context).await,
         Command::Cdn(cdn) => blob::cdn(cdn, context).await,
         Command::Functions(functions) => functions::run(functions, context).await,
+        Command::Runs(runs) => runs::run(runs, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
         Command::Domains(domains) => domains::run(domains, context).await,
         Command::Apps(apps) => apps::run(apps, context).await,

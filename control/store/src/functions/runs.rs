@@ -1,21 +1,20 @@
-//! Scheduled runs: which are due, who has which, and how each ended.
+//! Runs: which are due, who has which, and how each ended.
 //!
-//! A run is a row, unique by function and due time. One node has it at a time, and every step compares the
-//! attempt that it belongs to, so a node that was too slow changes nothing. How long a node is believed to work
-//! on a run goes by the database's clock, everything else by the platform's.
+//! A run is a row, whoever asked for it: a schedule's is unique by function and due time, one that was asked for
+//! ([`super::queue`]) by function and key. One node has it at a time, and every step compares the attempt that it
+//! belongs to, so a node that was too slow changes nothing. How long a node is believed to work on a run goes by
+//! the database's clock, everything else by the platform's.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use types::{AccountId, NodeId, ProjectId};
+use types::{AccountId, FunctionAttemptId, FunctionRunId, NodeId, ProjectId};
 use uuid::Uuid;
 
 use crate::{During, Store, StoreError};
 
-/// Attempts of one run: the node that had the first one died.
-pub const ATTEMPTS_MAX: i32 = 2;
 /// A node is believed for the function's timeout and so much more.
-const GRACE_SECS: i32 = 30;
+pub(super) const GRACE_SECS: i32 = 30;
 
 /// A function whose time has come.
 #[derive(Debug, Clone)]
@@ -44,27 +43,56 @@ pub struct Advance {
 /// A run that this node has.
 #[derive(Debug, Clone)]
 pub struct ClaimedRun {
-    pub id: Uuid,
+    pub id: FunctionRunId,
+    /// Another one has it when this is no longer the run's.
+    pub attempt_id: FunctionAttemptId,
     pub project: ProjectId,
     pub account: AccountId,
     pub name: String,
-    pub due_at: DateTime<Utc>,
+    /// When it was meant to begin.
+    pub run_at: DateTime<Utc>,
+    pub source: String,
+    /// From 1.
     pub attempt: i32,
+    pub attempts_max: i32,
+    pub generation: i32,
+    /// Of a run that was asked for.
+    pub asked: Option<Asked>,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone)]
+/// What a run that was asked for is about, and how it is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub event_type: String,
+    pub idempotency_key: String,
+    /// A JSON object.
+    pub payload: Option<String>,
+    pub retry_min_secs: i32,
+    pub retry_max_secs: i32,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunEnd {
     pub succeeded: bool,
     /// Of the answer.
     pub status: Option<i32>,
-    pub error: Option<String>,
+    pub error: Option<RunError>,
+    /// When it is tried again; none ends the run.
+    pub retry_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunError {
+    pub code: String,
+    pub message: String,
+    pub is_retryable: bool,
 }
 
 /// A run as it is shown.
 #[derive(Debug, Clone)]
 pub struct Run {
-    pub id: Uuid,
+    pub id: FunctionRunId,
     pub due_at: DateTime<Utc>,
     pub source: String,
     pub state: String,
@@ -165,41 +193,7 @@ pub async fn runs_overlapped(store: &Store, now: DateTime<Utc>) -> Result<u64, S
     Ok(done.rows_affected())
 }
 
-/// Takes due runs for a node. Runs of one function follow one another, unless it allows them side by side.
-///
-/// # Errors
-/// `Db` only.
-pub async fn runs_claim(
-    store: &Store,
-    node: NodeId,
-    now: DateTime<Utc>,
-    limit: i64,
-) -> Result<Vec<ClaimedRun>, StoreError> {
-    let rows = sqlx::query(
-        "with free as (
-           select r.id from function_runs r join functions f on f.id = r.function_id
-           where r.state = 'due' and r.due_at <= $2 and (f.overlap = 'allow' or not exists (
-             select from function_runs o where o.function_id = r.function_id
-               and (o.state = 'running' or (o.state = 'due' and o.due_at < r.due_at))))
-           order by r.due_at limit $3 for update of r skip locked)
-         update function_runs r set state = 'running', attempt = r.attempt + 1, node_id = $1, started_at = $2,
-           believed_until = clock_timestamp() + make_interval(secs => n.timeout_seconds + $4)
-         from free, functions f, projects p, release_functions n
-         where r.id = free.id and f.id = r.function_id and p.id = f.project_id
-           and n.release_id = p.active_release and n.name = f.name
-         returning r.id, f.project_id, p.account_id, f.name, r.due_at, r.attempt",
-    )
-    .bind(node.0)
-    .bind(now)
-    .bind(limit)
-    .bind(GRACE_SECS)
-    .fetch_all(store.pool())
-    .await
-    .during("take due runs")?;
-    rows.iter().map(claimed).collect::<Result<_, sqlx::Error>>().during("read due runs")
-}
-
-/// A run that somebody asked for, taken at once. None: there is no such function.
+/// A run that somebody asked for by hand, taken at once. None: there is no such function.
 ///
 /// # Errors
 /// `Db` only.
@@ -211,16 +205,15 @@ pub async fn run_start(
 ) -> Result<Option<ClaimedRun>, StoreError> {
     // Two in one microsecond would be one run; the second finds no row and may ask again.
     let row = sqlx::query(
-        "insert into function_runs as r (function_id, due_at, source, state, attempt, node_id, started_at,
-           believed_until)
-         select f.id, $4, 'manual', 'running', 1, $3, $4,
+        "insert into function_runs as r (function_id, due_at, source, state, attempt, attempts_total, attempts_max,
+           attempt_id, node_id, started_at, believed_until)
+         select f.id, $4, 'manual', 'running', 1, 1, 1, gen_random_uuid(), $3, $4,
            clock_timestamp() + make_interval(secs => n.timeout_seconds + $5)
          from functions f join projects p on p.id = f.project_id
          join release_functions n on n.release_id = p.active_release and n.name = f.name
          where f.project_id = $1 and f.name = $2
          on conflict do nothing
-         returning r.id, $1 as project_id,
-           (select account_id from projects where id = $1) as account_id, $2 as name, r.due_at, r.attempt",
+         returning r.*, (select account_id from projects where id = $1) as account_id, $2 as name",
     )
     .bind(project.0)
     .bind(name)
@@ -233,7 +226,8 @@ pub async fn run_start(
     row.as_ref().map(claimed).transpose().during("read a run")
 }
 
-/// Writes how an attempt ended, once. False: it was given up meanwhile, and its outcome counts no more.
+/// Writes how an attempt ended, once: what succeeded has ended, whoever wished it cancelled meanwhile. False: the
+/// attempt was given up, and its outcome counts no more.
 ///
 /// # Errors
 /// `Db` only.
@@ -244,23 +238,35 @@ pub async fn run_end(
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let row = sqlx::query(
-        "with ended as (
-           update function_runs set state = $3, ended_at = $4, status = $5, error = $6
-           where id = $1 and attempt = $2 and state = 'running' returning function_id, started_at)
-         update functions f set run_count = f.run_count + 1, last_run_at = e.started_at, last_status = $5,
-           last_error = $6
-         from ended e where f.id = e.function_id",
+        "with judged as (
+           select id, case when $3 then 'succeeded' when cancel_asked_at is not null then 'cancelled'
+             when $9::timestamptz is not null then 'due' else 'failed' end as state
+           from function_runs where id = $1 and attempt_id = $2 and state = 'running' for update),
+         ended as (
+           update function_runs r set state = j.state, ended_at = case when j.state = 'due' then null else $4::timestamptz end,
+             next_at = coalesce($9, r.next_at), status = $5, error = $6, error_code = $7, is_retryable = $8,
+             attempt_ended_at = $4, updated_at = $4, payload = case when $3 then null else r.payload end
+           from judged j where r.id = j.id returning r.function_id, r.started_at, r.due_at),
+         counted as (
+           update functions f set run_count = f.run_count + 1, last_run_at = e.started_at, last_status = $5,
+             last_error = $6
+           from ended e where f.id = e.function_id and e.due_at is not null)
+         select count(*) from ended",
     )
-    .bind(run.id)
-    .bind(run.attempt)
-    .bind(if end.succeeded { "succeeded" } else { "failed" })
+    .bind(run.id.0)
+    .bind(run.attempt_id.0)
+    .bind(end.succeeded)
     .bind(now)
     .bind(end.status)
-    .bind(&end.error)
-    .execute(store.pool())
+    .bind(end.error.as_ref().map(|error| &error.message))
+    .bind(end.error.as_ref().map(|error| &error.code))
+    .bind(end.error.as_ref().map(|error| error.is_retryable))
+    .bind(end.retry_at)
+    .fetch_one(store.pool())
     .await
     .during("end a run")?;
-    Ok(row.rows_affected() == 1)
+    let ended: i64 = row.try_get(0).during("end a run")?;
+    Ok(ended == 1)
 }
 
 /// Gives runs of nodes that are gone back, under their ids, or ends those that were tried often enough.
@@ -269,13 +275,16 @@ pub async fn run_end(
 /// `Db` only.
 pub async fn runs_reclaim(store: &Store, now: DateTime<Utc>) -> Result<u64, StoreError> {
     let done = sqlx::query(
-        "update function_runs set
-           state = case when attempt < $1 and source = 'schedule' then 'due' else 'failed' end,
-           ended_at = case when attempt < $1 and source = 'schedule' then null else $2::timestamptz end,
-           error = 'the server that ran it ended'
-         where state = 'running' and believed_until < clock_timestamp()",
+        "with judged as (
+           select id, case when cancel_asked_at is not null then 'cancelled'
+             when attempt < attempts_max and source <> 'manual' then 'due' else 'failed' end as state
+           from function_runs where state = 'running' and believed_until < clock_timestamp()
+           for update skip locked)
+         update function_runs r set state = j.state, ended_at = case when j.state = 'due' then null else $1::timestamptz end,
+           next_at = $1, attempt_ended_at = $1, updated_at = $1, error = 'the server that ran it ended',
+           error_code = 'SERVER_ENDED', is_retryable = true
+         from judged j where r.id = j.id",
     )
-    .bind(ATTEMPTS_MAX)
     .bind(now)
     .execute(store.pool())
     .await
@@ -283,7 +292,7 @@ pub async fn runs_reclaim(store: &Store, now: DateTime<Utc>) -> Result<u64, Stor
     Ok(done.rows_affected())
 }
 
-/// The newest runs of a function.
+/// The newest runs of a function by schedule and by hand.
 ///
 /// # Errors
 /// `Db` only.
@@ -294,7 +303,7 @@ pub async fn runs_list(
 ) -> Result<Vec<Run>, StoreError> {
     let rows = sqlx::query(
         "select r.* from function_runs r join functions f on f.id = r.function_id
-         where f.project_id = $1 and f.name = $2 order by r.due_at desc limit $3",
+         where f.project_id = $1 and f.name = $2 and r.due_at is not null order by r.due_at desc limit $3",
     )
     .bind(project.0)
     .bind(name)
@@ -304,7 +313,7 @@ pub async fn runs_list(
     .during("list runs")?;
     let read = |row: &PgRow| {
         Ok(Run {
-            id: row.try_get("id")?,
+            id: FunctionRunId(row.try_get("id")?),
             due_at: row.try_get("due_at")?,
             source: row.try_get("source")?,
             state: row.try_get("state")?,
@@ -335,13 +344,28 @@ pub async fn runs_drop_before(store: &Store, before: DateTime<Utc>, limit: i64) 
     Ok(done.rows_affected())
 }
 
-fn claimed(row: &PgRow) -> Result<ClaimedRun, sqlx::Error> {
+pub(super) fn claimed(row: &PgRow) -> Result<ClaimedRun, sqlx::Error> {
+    let asked = match row.try_get::<Option<String>, _>("idempotency_key")? {
+        None => None,
+        Some(idempotency_key) => Some(Asked {
+            event_type: row.try_get::<Option<String>, _>("event_type")?.unwrap_or_default(),
+            idempotency_key,
+            payload: row.try_get("payload")?,
+            retry_min_secs: row.try_get("retry_min_secs")?,
+            retry_max_secs: row.try_get("retry_max_secs")?,
+        }),
+    };
     Ok(ClaimedRun {
-        id: row.try_get("id")?,
+        id: FunctionRunId(row.try_get("id")?),
+        attempt_id: FunctionAttemptId(row.try_get("attempt_id")?),
         project: ProjectId(row.try_get("project_id")?),
         account: AccountId(row.try_get("account_id")?),
         name: row.try_get("name")?,
-        due_at: row.try_get("due_at")?,
+        run_at: row.try_get("run_at")?,
+        source: row.try_get("source")?,
         attempt: row.try_get("attempt")?,
+        attempts_max: row.try_get("attempts_max")?,
+        generation: row.try_get("generation")?,
+        asked,
     })
 }

@@ -94,13 +94,17 @@ process.on('uncaughtException', (error) => {
 // --- the function
 
 let handler;
+/** The published library that the function was bundled with; none with ours, which asks `context` itself. */
+let library;
 
 async function bind(meta) {
   for (const name of Object.keys(process.env)) delete process.env[name];
   Object.assign(process.env, meta.env);
   globalThis.require ??= createRequire(`file://${CODE}/`);
   try {
-    const module = await import(`file://${CODE}/bundle.mjs`);
+    const bundle = await import(`file://${CODE}/bundle.mjs`);
+    const module = bundle.run402Module ?? bundle;
+    library = typeof bundle.run402Library?.runWithContext === 'function' ? bundle.run402Library : undefined;
     handler = module.default ?? module.handler;
     if (handler && typeof handler !== 'function' && typeof handler.fetch === 'function') {
       handler = handler.fetch.bind(handler);
@@ -162,14 +166,48 @@ async function answered(out) {
   return { status: 200, headers: [['content-type', 'application/json; charset=utf-8']], body };
 }
 
+const KINDS = { cron: 'scheduled', function_run: 'function_run' };
+
+/** What the published library is told of a request. It reads headers by their names in brackets. */
+function contextOf(meta, request, headers) {
+  const told = (name) => headers[`x-run402-${name}`]?.trim() || null;
+  return {
+    requestId: meta.request_id,
+    projectId: told('project-id'),
+    releaseId: told('release-id'),
+    locale: told('locale'),
+    defaultLocale: told('default-locale'),
+    host: told('host') ?? new URL(meta.url).host,
+    request: { method: request.method, url: request.url, headers },
+    invocationKind: meta.routed ? 'routed_http' : (KINDS[headers['x-run402-trigger']] ?? 'direct'),
+    idempotencyKey: told('idempotency-key'),
+    cacheBypassTainted: { value: false },
+    active: { value: true },
+  };
+}
+
+async function respond(meta, request, headers) {
+  if (!library) return answered(await handler(request));
+  if (headers['x-run402-actor-context']) await library.ensureActorContextKeysLoaded?.();
+  const told = contextOf(meta, request, headers);
+  try {
+    return await library.runWithContext(told, async () => answered(await handler(request)));
+  } finally {
+    told.active.value = false;
+  }
+}
+
 function invoke(id, meta, bytes) {
-  const store = { requestId: meta.request_id, projectId: meta.project_id, logged: 0 };
+  const store = { requestId: meta.request_id, logged: 0 };
   context.run(store, async () => {
     try {
-      const { status, headers, body } = await answered(await handler(makeRequest(meta, bytes)));
+      const request = makeRequest(meta, bytes);
+      const headers = Object.fromEntries(request.headers);
+      store.request = { headers };
+      const { status, headers: given, body } = await respond(meta, request, headers);
       if (!Number.isInteger(status) || status < 200 || status > 599) throw new Error(`no HTTP status: ${status}`);
       if (body.length > BODY_BYTES_MAX) throw Object.assign(new Error('the response is larger than 6 MiB'), { tooLarge: true });
-      send(KIND.RESULT, id, { status, headers }, body);
+      send(KIND.RESULT, id, { status, headers: given }, body);
     } catch (error) {
       log('stderr', error?.tooLarge ? `ROUTED_RESPONSE_TOO_LARGE: ${error.message}` : described(error));
       send(KIND.RESULT, id, { failed: error?.tooLarge ? 'too_large' : 'threw' });
