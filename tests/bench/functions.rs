@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use bench::{Latencies, Load, Table, load, median, missing, program};
 use bytes::Bytes;
-use functions::{Call, Egress, Function, Gateway, Isolation, NodeRunner, Redactor, RunnerConfig, Workers};
+use functions::{
+    Call, Cgroups, Egress, Function, Gateway, Isolation, NodeRunner, Redactor, RunnerConfig, Workers,
+};
 use futures::FutureExt;
 use serde_json::{Value, json};
 use tests::{Lab, LabOptions, eventually, target_binary, tools_folder};
@@ -125,6 +127,7 @@ impl World {
             launcher: target_binary("run402d"),
             folder: folder.path().to_path_buf(),
             isolation: Isolation::Namespaces,
+            cgroups: Cgroups::find(),
             workers_max,
             packages: None,
         };
