@@ -334,14 +334,13 @@ async fn a_project_is_made_once_and_erased_whole_despite_a_death_at_every_point(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fork_is_made_once_despite_a_death_at_every_point() {
     let mut victim = Victim::start().await;
-    let (_, source, version) = crate::apps::small_app(&victim.lab).await;
+    let (_, source, _) = crate::apps::small_app(&victim.lab).await;
     let code = "export default async () => Response.json('ran')";
     let function = json!({ "name": "bootstrap", "code": code, "config": { "timeout": 2 } });
     let made = crate::apps::admin(&victim.lab, &source, "POST", "functions", Some(function)).await;
     assert_eq!(made.status, 201, "{made:?}");
     let open = json!({ "visibility": "public", "fork_allowed": true });
     let with_function = crate::apps::publish(&victim.lab, &source, open).await;
-    drop(version);
     let wallet = subscribed(&victim).await;
     for point in points("fork") {
         let since = std::time::Instant::now();

@@ -12,8 +12,8 @@ use super::acme::{CHALLENGES, ServerName, bare};
 /// Long enough to be worth it, short enough to be taken back.
 const KEPT: &str = "public, max-age=86400";
 
-/// What a visitor without TLS asks for, where it can be asked again with it. Our own functions are left alone: their way
-/// to us is inside of this machine.
+/// What a visitor without TLS asks for, where it can be asked again with it. Our own functions are left alone:
+/// their way to us is inside of this machine.
 pub(crate) fn asked(plane: &Plane, host: Option<&str>, request: &Request) -> Option<(String, String)> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let is_plain = request.extensions().get::<ServerName>().is_none();

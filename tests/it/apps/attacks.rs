@@ -94,7 +94,8 @@ async fn hostile_words_are_data_or_refused() {
         }
     }
     let odd = "'; drop table app_versions; --";
-    let said = json!({ "tags": [odd, "<script>"], "description": "<img src=x onerror=alert(1)>", "visibility": "public" });
+    let tags = json!([odd, "<script>"]);
+    let said = json!({ "tags": tags, "description": "<img src=x onerror=alert(1)>", "visibility": "public" });
     assert_eq!(admin(&lab, &project, "PATCH", &path, Some(said)).await.status, 200);
     let found = lab
         .get(&format!("/apps/v1?tag={}", odd.replace(' ', "%20").replace(';', "%3B").replace('\'', "%27")))
@@ -127,8 +128,8 @@ async fn hostile_words_are_data_or_refused() {
     );
 }
 
-// I10. Goal: a fork lives by itself. Method: the publisher changes, unpublishes and erases everything; days pass, so that
-// what nobody refers to is deleted; the fork still shows its page and can be forked by its own version.
+// I10. Goal: a fork lives by itself. Method: the publisher changes, unpublishes and erases everything; days pass,
+// so that what nobody refers to is deleted; the fork still shows its page and can be forked by its own version.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fork_outlives_its_version_and_its_publisher() {
     let lab = Lab::start().await;
@@ -163,8 +164,8 @@ async fn a_fork_outlives_its_version_and_its_publisher() {
     lab.assert_books_agree();
 }
 
-// I01, I10. Goal: at the limit of an account's storage exactly as many forks succeed as fit, and the others leave nothing.
-// Method: the account has room for one and a half; four at once.
+// I01, I10. Goal: at the limit of an account's storage exactly as many forks succeed as fit, and the others leave
+// nothing. Method: the account has room for one and a half; four at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn forks_at_once_do_not_pass_the_storage_limit_and_leave_nothing() {
     let lab = Lab::start().await;
@@ -177,7 +178,8 @@ async fn forks_at_once_do_not_pass_the_storage_limit_and_leave_nothing() {
     let status = lab.as_wallet(&stranger, "GET", "/tiers/v1/status", None).await;
     let limit = status.body["pool_usage"]["storage_bytes_limit"].as_i64().unwrap();
     let database = lab.database().await;
-    let set = "insert into content_usage (account_id, bytes) select account_id, $1 from account_wallets where wallet = $2
+    let set = "insert into content_usage (account_id, bytes)
+        select account_id, $1 from account_wallets where wallet = $2
         on conflict (account_id) do update set bytes = excluded.bytes";
     sqlx::query(set).bind(limit - 600_000).bind(stranger.address()).execute(&database).await.unwrap();
     let asks = (0..4)
@@ -271,18 +273,26 @@ async fn a_taken_name_is_a_conflict_and_two_who_want_it_get_it_once() {
     eventually("the failed ones to go", 30, || async { (projects(&lab).await == 2).then_some(()) }).await;
 }
 
-// I10, G04. Goal: a hostile schema has the forker's rights in the forker's database and no others. Method: what a publisher
-// can put into function bodies and defaults runs in the fork as any SQL of its owner would.
+// I10, G04. Goal: a hostile schema has the forker's rights in the forker's database and no others. Method: what a
+// publisher can put into function bodies and defaults runs in the fork as any SQL of its owner would.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_reaches_no_further_than_its_own_project() {
     let lab = Lab::start().await;
     let (_, source) = lab.project().await;
     let slot = text(&source, "schema_slot").to_owned();
-    many(&lab, &source, &format!("create table {slot}.secrets (v text); insert into {slot}.secrets values ('publisher');
+    many(
+        &lab,
+        &source,
+        &format!(
+            "create table {slot}.secrets (v text); insert into {slot}.secrets values ('publisher');
         create function peek() returns text language plpgsql security definer as $$ declare r text; begin
           select v into r from {slot}.secrets limit 1; return coalesce(r, 'nothing'); end $$;
-        create function who() returns text language sql security definer set search_path = {slot} as 'select current_user::text';
-        create table sly (who text default who())")).await;
+        create function who() returns text language sql security definer set search_path = {slot}
+          as 'select current_user::text';
+        create table sly (who text default who())"
+        ),
+    )
+    .await;
     let version = publish(&lab, &source, json!({ "visibility": "public", "fork_allowed": true })).await;
     let stranger = lab.subscribed_wallet().await;
     let fork = forked(&lab, &stranger, json!({ "version_id": version["id"], "name": "mine" })).await;

@@ -31,8 +31,8 @@ fn jpeg(exif: &[u8]) -> Vec<u8> {
     [&[0xff, 0xd8][..], &exif, &segment(0xe0, b"JFIF\0"), b"\xff\xda\0\x04ab\xff\xd9"].concat()
 }
 
-// Contract 03 section 6.2. Goal: a function puts a blob whole, with what is said of it; bytes stay as sent unless strip is
-// asked for.
+// Contract 03 section 6.2. Goal: a function puts a blob whole, with what is said of it; bytes stay as sent unless
+// strip is asked for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_is_put_whole_with_a_service_key() {
     let lab = Lab::start().await;
@@ -85,8 +85,8 @@ async fn a_blob_is_put_whole_with_a_service_key() {
     );
 }
 
-// I01, I02. Goal: nobody else's and nothing wrong is put, and nothing is read of who may not. Method: other keys, keys of
-// blobs that are none, headers that are wrong, a broken picture, too many bytes.
+// I01, I02. Goal: nobody else's and nothing wrong is put, and nothing is read of who may not. Method: other keys,
+// keys of blobs that are none, headers that are wrong, a broken picture, too many bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_not_put() {
     let lab = Lab::start().await;
@@ -116,7 +116,7 @@ async fn what_is_wrong_is_not_put() {
         assert_eq!(refused.status, 400, "{headers:?}: {refused:?}");
     }
     let limit = 25 << 20;
-    let large = put(&lab, key, &[good], vec![7; limit]).await;
+    let large = put(&lab, key, &[good], vec![7; 7 << 20]).await;
     assert_eq!(large.status, 201, "{large:?}");
     let refused = put(&lab, key, &[("x-run402-asset-key", "b")], vec![7; limit + 1]).await;
     assert_eq!((refused.status, &refused.body["code"]), (413, &json!("BODY_TOO_LARGE")), "{refused:?}");
@@ -133,7 +133,9 @@ async fn a_synced_folder_holds_what_is_put_and_nothing_else() {
     for key in ["img/old.txt", "img/deep/old.txt", "images/x.txt", "img.txt"] {
         upload(&lab, &project, key, b"old", json!({})).await;
     }
-    let asset = |key: &str| json!({ "key": key, "sha256": sha256(b"new"), "size_bytes": 3, "content_type": "text/plain" });
+    let sha256 = sha256(b"new");
+    let asset =
+        |key: &str| json!({ "key": key, "sha256": sha256, "size_bytes": 3, "content_type": "text/plain" });
     let parts = json!({ "assets": { "put": [asset("img/new.txt")], "sync": { "prefix": "img/" } } });
     let plan = kit::plan(&lab, &wallet, &project, parts.clone(), &["new"]).await;
     assert_eq!(plan["asset_deletes"], json!(["img/deep/old.txt", "img/old.txt"]), "{plan}");

@@ -5,8 +5,8 @@ use tests::Lab;
 
 use super::{fetch, kit};
 
-// Contract 02 section 11. Goal: the answer is what the request then gets. Method: files, routes, a redirect, what is not
-// there and what is not allowed, each asked about and then requested.
+// Contract 02 section 11. Goal: the answer is what the request then gets. Method: files, routes, a redirect, what
+// is not there and what is not allowed, each asked about and then requested.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_resolved_as_it_is_answered() {
     let lab = Lab::start().await;
@@ -14,9 +14,11 @@ async fn a_request_is_resolved_as_it_is_answered() {
     let api = "export default () => new Response('api')";
     let page = |text: &str| kit::reference(text, "text/html");
     let parts = json!({
-        "site": { "replace": { "docs/index.html": page("docs"), "about.html": page("about"), "404.html": page("lost") } },
+        "site": { "replace": {
+            "docs/index.html": page("docs"), "about.html": page("about"), "404.html": page("lost") } },
         "functions": { "replace": { "api": kit::function(api) } },
-        "routes": { "replace": [{ "pattern": "/api/*", "methods": ["GET"], "target": { "type": "function", "name": "api" } }] },
+        "routes": { "replace": [
+            { "pattern": "/api/*", "methods": ["GET"], "target": { "type": "function", "name": "api" } }] },
     });
     let live = kit::ready(&lab, &wallet, &project, parts, &["docs", "about", "lost", api]).await;
     let url = live["urls"]["project"].as_str().unwrap();

@@ -167,9 +167,9 @@ async fn names_of_ours_get_certificates_and_others_get_none() {
     assert!(!world.authority.orders()[orders..].iter().any(|host| host == domain));
 }
 
-// I04, I05. Goal: readers without TLS are sent to it once the host has a certificate, and nobody else ever is. Method: one
-// site before and after its certificate; what is no read, a challenge, the API's address, a proxy's request; a path that
-// looks like another host; and a server that was not told to.
+// I04, I05. Goal: readers without TLS are sent to it once the host has a certificate, and nobody else ever is.
+// Method: one site before and after its certificate; what is no read, a challenge, the API's address, a proxy's
+// request; a path that looks like another host; and a server that was not told to.
 #[tokio::test]
 async fn readers_are_sent_to_tls_once_there_is_a_certificate() {
     let (dns, authority) = (DnsServer::start().await, Authority::start().await);

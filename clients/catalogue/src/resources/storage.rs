@@ -220,8 +220,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
             has("image_exif_policy", Kind::Text),
         ],
         summary: "Put a blob whole, from a function.",
-        doc: "The body is the bytes, up to 25 MiB, and Content-Type their type. They are kept as sent unless strip is asked \
-              for; a broken picture is then refused, and image_exif_policy says what was done.",
+        doc: "The body is the bytes, up to 25 MiB, and Content-Type their type. They are kept as sent unless strip \
+              is asked for; a broken picture is then refused, and image_exif_policy says what was done.",
         success: 201,
         ..Operation::CHANGE
     },

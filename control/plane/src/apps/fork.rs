@@ -91,7 +91,10 @@ impl Plane {
         let tier = self.tier_held(account).await?;
         let version = self.forkable(asked.version).await?;
         tier_allows(tier, version.min_tier)?;
-        self.name_free(asked.subdomain.as_deref()).await?;
+        // A payment may be the repeat of one whose fork has the name by now.
+        if !has_payment(caller) {
+            self.name_free(asked.subdomain.as_deref()).await?;
+        }
         let paid = self.tier_ensured(caller, (wallet, account), version.min_tier, "/fork/v1").await?;
         // Once it is paid, a repeat is known by the payment.
         let id = match &paid {

@@ -47,7 +47,8 @@ pub struct BlobWrite<'a> {
     pub now: DateTime<Utc>,
 }
 
-const ROW: &str = "key, sha256, size_bytes, content_type, visibility, immutable, metadata, created_at, updated_at from blobs";
+const ROW: &str = "key, sha256, size_bytes, content_type, visibility, immutable, metadata, created_at,
+  updated_at from blobs";
 /// How many digits of the digest an immutable address carries.
 const SUFFIX_DIGITS: usize = 8;
 

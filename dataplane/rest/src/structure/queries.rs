@@ -56,7 +56,7 @@ pub(super) const NODES: &str = "
         string_agg(quote_ident(p.relname), ', ' order by i.inhseqno))
       from pg_inherits i join pg_class p on p.oid = i.inhparent where i.inhrelid = c.oid having count(*) > 0) end,
     case c.relkind when 'p' then ' partition by ' || pg_get_partkeydef(c.oid) end,
-    format(' with (%s)', nullif(array_to_string(c.reloptions, ', '), '')))
+    ' with (' || nullif(array_to_string(c.reloptions, ', '), '') || ')')
   from pg_class c where c.relnamespace = $SCHEMA$ and c.relkind in ('r', 'p')
   union all
   select 'c' || c.oid, 'view ' || c.relname, format('create view %I%s as %s', c.relname,
@@ -173,8 +173,8 @@ pub(super) const LATER: [&str; 10] = [
          else 'all' end,
        (select string_agg(case r when 0 then 'public' else r::regrole::text end, ', ' order by r)
          from unnest(p.polroles) r),
-       format(' using (%s)', pg_get_expr(p.polqual, p.polrelid)),
-       format(' with check (%s)', pg_get_expr(p.polwithcheck, p.polrelid)))
+       ' using (' || pg_get_expr(p.polqual, p.polrelid) || ')',
+       ' with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
      from pg_policy p join pg_class c on c.oid = p.polrelid
      where c.relnamespace = $SCHEMA$ and not starts_with(p.polname, 'r402_') order by p.oid",
     // Comments.
