@@ -196,7 +196,7 @@ export const cases = [
   // Refusals.
   ['no such table', ERRORS, (c) => c.from('userz').select(), refused(404, { code: 'PGRST205', details: null, hint: "Perhaps you meant the table 'public.users'", message: "Could not find the table 'public.userz' in the schema cache" })],
   ['no such column', ERRORS, (c) => c.from('users').select('nope'), refused(400, { code: '42703', message: 'column users.nope does not exist' })],
-  ['unreadable logic', ERRORS, (c) => c.from('users').select().or('username.eq.a,not.xor(username.eq.b)'), refused(400, { code: 'PGRST100', details: 'unexpected "x" expecting logic operator (and, or)', message: '"failed to parse logic tree ((username.eq.a,not.xor(username.eq.b)))" (line 1, column 23)' })],
+  ['unreadable logic', ERRORS, (c) => c.from('users').select().or('username.eq.a,not.xor(username.eq.b)'), refused(400, { code: 'PGRST100', details: 'unexpected "x" expecting logic operator (and, or)', message: '"failed to parse logic tree ((username.eq.a,not.xor(username.eq.b)))" (line 1, column 22)' })],
   ['unreadable operator', ERRORS, (c) => c.from('users').select().filter('username', 'eq(some)', '{x}'), refused(400, { code: 'PGRST100', details: 'unexpected "s" expecting operator (eq, gt, ...)', message: '"failed to parse filter (eq(some).{x})" (line 1, column 4)' })],
   ['unreadable column', ERRORS, (c) => c.from('users').select('username!x'), refused(400, { code: 'PGRST100', details: 'unexpected \'!\' expecting letter, digit, "-", "->>", "->", "::", ".", ")", "," or end of input' })],
   ['unreadable order', ERRORS, (c) => c.from('users').select().order('username(a,b)'), refused(400, { code: 'PGRST100', details: 'unexpected \'(\' expecting letter, digit, "-", "->>", "->", delimiter (.), "," or end of input' })],
