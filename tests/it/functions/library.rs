@@ -72,14 +72,15 @@ const WITHIN: &str = "import { adminDb, auth, db, functions, getCurrentContext, 
         const context = getCurrentContext();
         const user = await auth.user();
         const late = after ? await after : null;
+        const made = await functions.runs.create('within', { eventType: 'note.add', idempotencyKey: 'k', payload: { a: 1 } });
+        const notes = await db().from('notes').select('id');
         after = new Promise((done) => setTimeout(() => {
             try { requireActiveContext('late'); done('active'); } catch (e) { done(e.message); }
-        }, 200));
-        const made = await functions.runs.create('within', { eventType: 'note.add', idempotencyKey: 'k', payload: { a: 1 } });
+        }, 100));
         return Response.json({
             kind: context.invocationKind, id: context.requestId, project: context.projectId, host: context.host,
             asked: [context.request.method, new URL(context.request.url).pathname, context.request.headers['x-custom']],
-            user: user?.email ?? null, notes: await db().from('notes').select('id'), run: made.run_id, source: made.source, late,
+            user: user?.email ?? null, notes, run: made.run_id, source: made.source, late,
         });
     };";
 

@@ -507,7 +507,7 @@ async fn runs_survive_a_crash_of_the_only_server() {
     .await;
     let lab = lab.crash_and_restart().await;
     let database = lab.database().await;
-    let dead = "update function_runs set believed_until = now() where state = 'running'";
+    let dead = "update function_runs set believed_until = now() where state = 'running' and idempotency_key = 'dies'";
     assert_eq!(sqlx::query(dead).execute(&database).await.unwrap().rows_affected(), 1);
     reached(&lab, &project, &waits, "succeeded", 30).await;
     let run = reached(&lab, &project, &dies, "succeeded", 40).await;
