@@ -31,6 +31,8 @@ pub struct ApiConfig {
     pub concurrent_max: usize,
     /// Believe the last entry of `X-Forwarded-For`: only behind a proxy that writes it.
     pub trust_forwarded_for: bool,
+    /// Send readers who come without TLS to the same address with it, where this server speaks it itself.
+    pub redirects_to_tls: bool,
     /// The OpenAPI document, made from the catalogue.
     pub openapi: Value,
 }
@@ -42,6 +44,7 @@ impl Default for ApiConfig {
             timeout_secs: 60,
             concurrent_max: 1024,
             trust_forwarded_for: false,
+            redirects_to_tls: false,
             openapi: Value::Null,
         }
     }
@@ -52,6 +55,7 @@ impl Default for ApiConfig {
 struct Front {
     plane: Plane,
     api: Router,
+    redirects_to_tls: bool,
 }
 
 /// The whole server.
@@ -59,7 +63,8 @@ pub fn router(plane: Plane, config: ApiConfig) -> Router {
     let state = AppState { plane: plane.clone(), config: Arc::new(config) };
     let config = state.config.clone();
     let api = api_layers(routes::all().with_state(state), &config);
-    outer_layers(Router::new().fallback(by_host).with_state(Front { plane, api }))
+    let front = Front { plane, api, redirects_to_tls: config.redirects_to_tls };
+    outer_layers(Router::new().fallback(by_host).with_state(front))
 }
 
 /// For every host. Here layers are written innermost first, because each wraps what is above it.
@@ -102,6 +107,12 @@ async fn by_host(State(front): State<Front>, mut request: Request) -> Response {
             }
         }
         Asked::Other => {}
+    }
+    if front.redirects_to_tls
+        && let Some((host, target)) = routes::secure::asked(&front.plane, host.as_deref(), &request)
+        && let Some(redirect) = routes::secure::redirect(&front.plane, &host, &target).await
+    {
+        return redirect;
     }
     let is_site = match &host {
         Some(host) => front.plane.is_site_host(host).await,

@@ -94,6 +94,10 @@ pub(crate) async fn deadline(State(limit): State<Duration>, request: Request, ne
 /// Reads the body whole, up to a limit, and hashes it, so that a handler may look at it twice and the replay
 /// rule of signatures can tell requests apart.
 pub(crate) async fn buffered(State(bytes_max): State<usize>, request: Request, next: Next) -> Response {
+    if request.uri().path() == crate::routes::assets::PUT {
+        // Larger, and read only once it is known who sends it.
+        return next.run(request).await;
+    }
     let (mut parts, body) = request.into_parts();
     // A client that is still writing when we hang up sees a broken pipe instead of the refusal, so what it
     // announces is read and thrown away first, within reason.
@@ -171,7 +175,8 @@ const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const ALLOWED_HEADERS: &str = "apikey, authorization, content-type, prefer, range, range-unit, accept, accept-profile, \
      content-profile, x-client-info, if-match, sign-in-with-x, \
      idempotency-key, payment-signature, x-payment, x-admin-mode, x-confirm-drain, x-confirm-delete, \
-     run402-client, access-control-expose-headers";
+     run402-client, access-control-expose-headers, x-run402-asset-key, x-run402-asset-visibility, \
+     x-run402-asset-immutable, x-run402-asset-exif-policy, x-run402-asset-metadata";
 const EXPOSED_HEADERS: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Retry-After, \
      Content-Range, Content-Location, Location, Preference-Applied, ETag, x-run402-request-id";
 

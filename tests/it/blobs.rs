@@ -8,6 +8,7 @@ use tests::{Answer, Lab, LabOptions, eventually, fresh_folder, target_binary};
 use crate::deploys::{Files, deploy, fetch, post, sha256};
 
 mod attacks;
+mod service;
 mod words;
 
 /// A lab where more than 1 MiB comes in parts.

@@ -12,6 +12,7 @@ mod database;
 pub mod kit;
 mod parts;
 mod race;
+mod resolve;
 mod words;
 
 pub type Files<'a> = &'a [(&'a str, &'a [u8])];

@@ -19,8 +19,19 @@ use crate::facilitator::{ask, offer_to};
 const DEATH_SECS_MAX: u64 = 30;
 const GOOD_SECS_MAX: u64 = 40;
 /// The cases of `card` are in `cards`.
-const FLOWS: [&str; 10] =
-    ["payment", "facilitate", "provision", "erase", "deploy", "card", "image", "notice", "garbage", "blob"];
+const FLOWS: [&str; 11] = [
+    "payment",
+    "facilitate",
+    "provision",
+    "fork",
+    "erase",
+    "deploy",
+    "card",
+    "image",
+    "notice",
+    "garbage",
+    "blob",
+];
 
 /// A lab that can be made to die at a point.
 struct Victim {
@@ -313,6 +324,50 @@ async fn a_project_is_made_once_and_erased_whole_despite_a_death_at_every_point(
             (count(&database, erased, &name).await == 1).then_some(())
         })
         .await;
+        report(&point, since);
+    }
+    oracle(&victim.lab).await;
+}
+
+// E08, I10: one key, one fork, however often the server dies while making it; its bootstrap function runs once at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_is_made_once_despite_a_death_at_every_point() {
+    let mut victim = Victim::start().await;
+    let (_, source, _) = crate::apps::small_app(&victim.lab).await;
+    let code = "export default async () => Response.json('ran')";
+    let function = json!({ "name": "bootstrap", "code": code, "config": { "timeout": 2 } });
+    let made = crate::apps::admin(&victim.lab, &source, "POST", "functions", Some(function)).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let open = json!({ "visibility": "public", "fork_allowed": true });
+    let with_function = crate::apps::publish(&victim.lab, &source, open).await;
+    let wallet = subscribed(&victim).await;
+    for point in points("fork") {
+        let since = std::time::Instant::now();
+        let body = json!({ "version_id": with_function["id"], "name": point });
+        let send = |lab: &Lab| {
+            let request = lab.signed(&wallet, "POST", "/fork/v1", Some(body.clone()));
+            request.header("idempotency-key", &point).send()
+        };
+        victim.arm(&point).await;
+        let forking = tokio::spawn(send(&victim.lab));
+        victim = victim.die_and_restart(&point).await;
+        drop(forking.await.unwrap());
+        let lab = &victim.lab;
+        let fork = eventually(&point, GOOD_SECS_MAX, || async {
+            let answer = send(lab).await.ok()?;
+            let status = answer.status().as_u16();
+            let body: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+            assert!(status == 201 || status >= 500 || status == 429, "{point}: {status} {body}");
+            (status == 201).then_some(body)
+        })
+        .await;
+        let named = "select count(*) from projects where name = $1 and phase = 'ready'";
+        assert_eq!(count(&victim.database().await, named, &point).await, 1, "{point}");
+        let died_calling = matches!(point.as_str(), "fork.calling" | "fork.called");
+        assert_eq!(fork["bootstrap_error"].is_string(), died_calling, "{point}: {fork}");
+        assert_eq!(fork["bootstrap_result"] == "ran", !died_calling, "{point}: {fork}");
+        let rows = crate::apps::sql(lab, &fork, "select count(*)::int as n from items").await;
+        assert_eq!(rows, json!([{ "n": 0 }]), "{point}");
         report(&point, since);
     }
     oracle(&victim.lab).await;

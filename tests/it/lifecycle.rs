@@ -62,6 +62,8 @@ async fn the_labs_clock_moves_forwards_for_its_own_machine_and_stays_moved() {
     lab.assert_books_agree();
 }
 
+const NO_VERSION: &str = "ver_01890000000070008000000000000000";
+
 /// What the operations of the catalogue are asked about.
 struct Things {
     wallet: Wallet,
@@ -102,7 +104,10 @@ impl Things {
     fn path(&self, operation: &Operation) -> String {
         let id = match operation.id {
             "auth.users.promote" | "auth.users.demote" => text(&self.project, "project_id"),
-            id if ["projects.", "secrets.", "functions."].iter().any(|begin| id.starts_with(begin)) => {
+            id if ["projects.", "secrets.", "functions.", "apps."]
+                .iter()
+                .any(|begin| id.starts_with(begin)) =>
+            {
                 text(&self.project, "project_id")
             }
             id if id.starts_with("deploy.releases") => &self.release,
@@ -113,6 +118,7 @@ impl Things {
         let path = operation.path.replace("{id}", id).replace("{plan_id}", &self.plan);
         let path = path.replace("{key}", "API_KEY").replace("{table}", "items").replace("{function}", "f");
         let path = path.replace("{tier}", "prototype").replace("{name}", &self.name);
+        let path = path.replace("{version_id}", NO_VERSION);
         let path = path.replace("{domain}", "www.acme.test").replace("{token}", "a.b");
         let wallet = self.wallet.address();
         let path = path.replace("{wallet}", &wallet).replace("{identifier}", &wallet);
@@ -124,6 +130,7 @@ impl Things {
         let wanted = json!([{ "sha256": "cd".repeat(32), "size": 3 }]);
         Some(match operation.id {
             "projects.create" => json!({ "name": "another" }),
+            "apps.fork" => json!({ "version_id": NO_VERSION, "name": "another" }),
             "projects.sql" => json!({ "sql": "select 1" }),
             "functions.deploy" => json!({ "name": "f", "code": "export default () => new Response()" }),
             "content.plans.create" => json!({ "content": wanted }),

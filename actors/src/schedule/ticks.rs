@@ -101,6 +101,7 @@ pub(super) fn all(deps: &Arc<Deps>) -> Vec<Tick> {
         Tick::new("payments", FIVE_SECONDS, deps, payments),
         Tick::new("deploys", FIVE_SECONDS, deps, deploys),
         Tick::new("projects", FIVE_SECONDS, deps, projects),
+        Tick::new("forks", FIVE_SECONDS, deps, forks),
         Tick::new("sealer", FIVE_SECONDS, deps, seal),
         Tick::new("cards", SECOND, deps, |deps| async move { cards::sweep(&deps).await }),
         Tick::new("card reconciler", FIVE_SECONDS, deps, |deps| async move { cards::reconcile(&deps).await }),
@@ -176,6 +177,14 @@ async fn deploys(deps: Arc<Deps>) -> Result<(), ActorError> {
 async fn projects(deps: Arc<Deps>) -> Result<(), ActorError> {
     for id in store::projects::unfinished(&deps.store, SWEEP_ROWS_MAX).await? {
         deps.actors().project.hint(id, project::Request::Step);
+    }
+    Ok(())
+}
+
+/// A fork that nobody can ask for any more has keys that nobody has.
+async fn forks(deps: Arc<Deps>) -> Result<(), ActorError> {
+    for id in store::apps::forks_abandoned(&deps.store, deps.clock.now(), SWEEP_ROWS_MAX).await? {
+        deps.actors().project.hint(id, project::Request::Erase);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use types::Code;
 
 use crate::problem::ApiProblem;
 
-const CHALLENGES: &str = "/.well-known/acme-challenge/";
+pub(super) const CHALLENGES: &str = "/.well-known/acme-challenge/";
 const TOKEN_BYTES_MAX: usize = 128;
 
 /// The host that a client named in its TLS handshake.
@@ -55,7 +55,7 @@ pub(crate) async fn answer(plane: &Plane, host: &str, token: &str) -> Option<Res
 }
 
 /// Lower case, without a port and without the root's dot.
-fn bare(host: &str) -> String {
+pub(super) fn bare(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.contains(':') => name,

@@ -108,6 +108,7 @@ async fn list(
                 "immutable": blob.immutable,
                 "sha256": blob.sha256,
                 "immutable_suffix": &blob.sha256.as_str()[..8],
+                "metadata": blob.metadata,
                 "created_at": rfc3339(blob.created_at),
                 "updated_at": rfc3339(blob.updated_at),
             })

@@ -15,6 +15,7 @@ use crate::app::AppState;
 use crate::extract::{Body, Who, id};
 use crate::problem::ApiProblem;
 
+mod resolve;
 mod view;
 
 use view::{commit_view, diff_view, inventory_view, plan_view, snapshot_view};
@@ -26,7 +27,8 @@ const DIFF_PATHS_DEFAULT: usize = 1_000;
 
 /// Later clients know the same operations under another prefix.
 pub fn routes() -> Router<AppState> {
-    Router::new().nest("/deploy/v2", under_prefix()).nest("/apply/v1", under_prefix())
+    let later = under_prefix().route("/resolve", get(resolve::resolve));
+    Router::new().nest("/deploy/v2", under_prefix()).nest("/apply/v1", later)
 }
 
 fn under_prefix() -> Router<AppState> {

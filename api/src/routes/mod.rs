@@ -3,6 +3,8 @@
 pub(crate) mod acme;
 mod admin;
 mod ai;
+mod apps;
+pub(crate) mod assets;
 mod auth;
 mod billing;
 mod blobs;
@@ -22,6 +24,7 @@ mod payments;
 mod projects;
 mod rest;
 mod secrets;
+pub(crate) mod secure;
 mod service;
 pub(crate) mod sites;
 mod subdomains;
@@ -36,6 +39,8 @@ pub(crate) fn all() -> Router<AppState> {
     Router::new()
         .merge(admin::routes())
         .merge(ai::routes())
+        .merge(apps::routes())
+        .merge(assets::routes())
         .merge(auth::routes())
         .merge(billing::routes())
         .merge(blobs::routes())

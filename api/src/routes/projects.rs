@@ -73,7 +73,7 @@ impl From<SqlOutcome> for SqlView {
 async fn create(State(plane): State<Plane>, Who(caller): Who, body: Body) -> Result<Response, ApiProblem> {
     let ProvisionRequest { tier, name } = body.json()?;
     let made = plane.project_provision(&caller, Provision { tier, name }).await?;
-    let headers = settled(&made);
+    let headers = receipt(made.settle_response.as_deref());
     Ok((StatusCode::CREATED, headers, Json(provisioned_view(&made))).into_response())
 }
 
@@ -176,9 +176,9 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The receipt, under the names of both versions of x402.
-fn settled(made: &Provisioned) -> HeaderMap {
+pub(super) fn receipt(settle_response: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let receipt = made.settle_response.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+    let receipt = settle_response.and_then(|text| HeaderValue::from_str(text).ok());
     if let Some(receipt) = receipt {
         headers.insert(PAYMENT_RESPONSE, receipt.clone());
         headers.insert(X_PAYMENT_RESPONSE, receipt);

@@ -7,7 +7,9 @@
 
 mod address;
 mod diagnose;
+mod exif;
 mod key;
+mod put;
 mod serve;
 mod sign;
 
@@ -27,6 +29,7 @@ pub use address::{AssetRef, immutable_path};
 pub use diagnose::Diagnosis;
 pub(crate) use key::blob_key;
 pub use key::key_of_path;
+pub use put::{ASSET_BYTES_MAX, NewAsset, PutAsset};
 pub use sign::SignedUrl;
 pub use store::content::{Blob, Upload, Visibility};
 

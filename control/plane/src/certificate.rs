@@ -90,6 +90,28 @@ impl Plane {
         self.certificate_ordered(host).await
     }
 
+    /// Where the same host is reached over TLS, once there is a certificate to shake hands with. A name of ours
+    /// that has none yet gets one ordered, and is not waited for.
+    pub async fn tls_origin(&self, host: &str) -> Option<String> {
+        let origin = self.deps().hosts.tls_origin(host)?;
+        let memory = self.certificates();
+        if let Some(known) = memory.get(host) {
+            return known.certificate.map(|_| origin);
+        }
+        let found = self.certificate_kept(host).await.ok()?;
+        memory.put(host, found.clone());
+        if found.is_some() {
+            return Some(origin);
+        }
+        let served = actors::certificates::is_served(self.deps(), host).await;
+        if self.deps().acme.is_some() && served.inspect_err(unreadable).unwrap_or(false) {
+            // The next tick orders it.
+            let wanted = certificates::certificate_want(&self.deps().store, host, self.now()).await;
+            let _ = wanted.inspect_err(unreadable);
+        }
+        None
+    }
+
     /// What a host answers an ACME authority with.
     ///
     /// # Source

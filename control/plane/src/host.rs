@@ -1,5 +1,7 @@
 //! Which requests are for sites, and what they get: mostly from memory.
 
+mod resolve;
+
 use std::sync::OnceLock;
 
 use blobs::BlobStream;
@@ -10,6 +12,8 @@ use sites::{Cache, Conditions, FileRef, Head, Resolution, SiteHost};
 
 use crate::Plane;
 use crate::functions::RoutedCall;
+
+pub use resolve::{ResolveRequest, Resolved, ResolvedTo};
 
 /// What this node remembers of sites. The database's hints are followed from the first request on.
 #[derive(Default)]

@@ -6,6 +6,7 @@
 //! the wire is `api`'s business.
 
 pub mod ai;
+pub mod apps;
 pub mod billing;
 pub mod blob;
 pub mod books;

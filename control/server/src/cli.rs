@@ -171,6 +171,9 @@ pub struct NamesArgs {
     /// Speak TLS here, with certificates of --acme-directory; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", requires = "acme_directory")]
     pub tls_listen: Option<SocketAddr>,
+    /// Send readers who come without TLS there, once their host has a certificate.
+    #[arg(long, requires = "tls_listen")]
+    pub tls_redirect: bool,
     /// The directory of an ACME authority.
     #[arg(long, value_name = "URL", requires = "tls_listen")]
     pub acme_directory: Option<String>,

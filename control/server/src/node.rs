@@ -261,6 +261,7 @@ fn api_config(config: &Config) -> ApiConfig {
         timeout_secs: server.timeout_secs,
         concurrent_max: usize::try_from(server.concurrent_requests_max).unwrap_or(usize::MAX),
         trust_forwarded_for: server.trust_forwarded_for,
+        redirects_to_tls: config.tls.as_ref().is_some_and(|tls| tls.redirects),
         openapi: generate::openapi(),
     }
 }

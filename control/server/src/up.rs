@@ -198,6 +198,7 @@ fn names(arguments: &NamesArgs) -> (DomainsConfig, Option<TlsConfig>) {
         arguments.tls_listen.zip(arguments.acme_directory.clone()).map(|(listen, directory)| TlsConfig {
             listen,
             port: None,
+            redirects: arguments.tls_redirect,
             acme: sites::AcmeConfig {
                 directory,
                 root: arguments.acme_root.clone(),

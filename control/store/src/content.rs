@@ -15,11 +15,12 @@ use crate::{During, Store, StoreError, Tx};
 mod assets;
 mod blobs;
 mod due;
-mod hold;
+pub(crate) mod hold;
 
 pub use assets::{AssetChange, AssetPut, Unput, assets_apply};
 pub use blobs::{
-    Blob, BlobVersion, BlobWrite, blob_delete, blob_find, blob_list, blob_put, blob_take, blob_version_find,
+    Blob, BlobVersion, BlobWrite, blob_delete, blob_describe, blob_find, blob_list, blob_put, blob_take,
+    blob_version_find,
 };
 pub use due::{GRACE_HOURS, content_due_list, content_due_put, content_due_take, due_at};
 pub use hold::{

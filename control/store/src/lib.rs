@@ -12,6 +12,7 @@
 pub mod account_mail;
 pub mod accounts;
 pub mod ai_words;
+pub mod apps;
 pub mod budgets;
 pub mod calls;
 pub mod cards;

@@ -47,6 +47,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     111 "0111_domains",
     112 "0112_certificates",
     120 "0120_ai",
+    130 "0130_apps",
+    131 "0131_blob_metadata",
 ];
 
 impl Store {

@@ -241,6 +241,7 @@ pub async fn project_releases_drop(
     .await
     .during("clear the live release")?;
     crate::functions::functions_drop(tx, project).await?;
+    crate::apps::project_apps_drop(tx, project).await?;
     for (what, sql) in [
         (
             "drop files",

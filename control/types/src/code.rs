@@ -161,6 +161,14 @@ codes! {
     NoActiveRelease, "NO_ACTIVE_RELEASE", 404, "deploy", false, "deploy_site_first", "Deploy something first.";
     DiffSameRelease, "DIFF_SAME_RELEASE", 400, "deploy", false, "edit_request", "Name two different releases.";
     InvalidDiffTarget, "INVALID_DIFF_TARGET", 400, "deploy", false, "edit_request", "Use empty, active or a release id.";
+    // Apps.
+    BadVersion, "BAD_VERSION", 400, "validation", false, "edit_request", "Correct the named field; see details.";
+    VersionNotFound, "VERSION_NOT_FOUND", 404, "not_found", false, "edit_request", "Browse the published apps: run402 apps browse.";
+    ForkNotAllowed, "FORK_NOT_ALLOWED", 403, "validation", false, "edit_request", "Its publisher does not let others fork this version. Choose another app.";
+    TierTooLow, "TIER_TOO_LOW", 403, "payment", false, "renew_tier", "This app needs a larger tier: run402 tier set.";
+    VersionLimitExceeded, "VERSION_LIMIT_EXCEEDED", 403, "lifecycle", false, "check_usage", "Delete a version that nobody needs: run402 apps delete.";
+    ForkPending, "FORK_PENDING", 503, "api", true, "retry", "The fork is still being made. Repeat the request with the same Idempotency-Key to get its keys.";
+    ForkFailed, "FORK_FAILED", 409, "deploy", false, "edit_request", "This fork failed and nothing is left of it; see the message. Fork again with a new Idempotency-Key.";
     // Names.
     BadSubdomain, "BAD_SUBDOMAIN", 400, "validation", false, "edit_request", "Use 3-63 characters of a-z, 0-9 and hyphen, not at the ends, and no reserved word.";
     SubdomainTaken, "SUBDOMAIN_TAKEN", 403, "validation", false, "edit_request", "Another project owns this name. Choose a different one.";

@@ -73,6 +73,8 @@ ids! {
     OperationId, "op";
     /// An immutable release of a project.
     ReleaseId, "rel";
+    /// A version of a project that others may fork.
+    AppVersionId, "ver";
     /// A plan for uploading content.
     ContentPlanId, "cplan";
     /// One upload session.

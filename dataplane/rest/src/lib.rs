@@ -10,6 +10,7 @@ pub mod migrate;
 pub mod rest;
 pub mod schema;
 pub mod sql;
+pub mod structure;
 
 pub use rest::Rest;
 pub use sql::{Limits, SqlOutcome, SqlRequest};

@@ -62,6 +62,14 @@ impl Hosts {
         self
     }
 
+    /// `https://host[:port]` where this server speaks TLS itself.
+    pub fn tls_origin(&self, host: &str) -> Option<String> {
+        Some(match self.tls_port? {
+            443 => format!("https://{host}"),
+            port => format!("https://{host}:{port}"),
+        })
+    }
+
     /// Whether a name is the API's own and could have a certificate.
     pub fn is_api_name(&self, host: &str) -> bool {
         is_domain(host)
@@ -259,6 +267,9 @@ mod tests {
         assert_eq!(lab().custom_url("www.acme.dev"), "http://www.acme.dev:4020");
         assert_eq!(lab().with_tls(4443).custom_url("www.acme.dev"), "https://www.acme.dev:4443");
         assert_eq!(lab().with_tls(443).custom_url("www.acme.dev"), "https://www.acme.dev");
+        assert_eq!(lab().with_tls(4443).tls_origin("a.test").as_deref(), Some("https://a.test:4443"));
+        assert_eq!(lab().with_tls(443).tls_origin("a.test").as_deref(), Some("https://a.test"));
+        assert_eq!(lab().tls_origin("a.test"), None);
         let api = lab().with_api(vec!["API.Example.test".into(), "127.0.0.1".into()]);
         assert!(api.is_api_name("api.example.test") && api.is_api_name("api.localhost"));
         assert!(

@@ -167,6 +167,50 @@ async fn names_of_ours_get_certificates_and_others_get_none() {
     assert!(!world.authority.orders()[orders..].iter().any(|host| host == domain));
 }
 
+// I04, I05. Goal: readers without TLS are sent to it once the host has a certificate, and nobody else ever is.
+// Method: one site before and after its certificate; what is no read, a challenge, the API's address, a proxy's
+// request; a path that looks like another host; and a server that was not told to.
+#[tokio::test]
+async fn readers_are_sent_to_tls_once_there_is_a_certificate() {
+    let (dns, authority) = (DnsServer::start().await, Authority::start().await);
+    let args = [words(&dns, &authority), vec!["--tls-redirect".to_owned()]].concat();
+    let lab = Lab::start_with(LabOptions { args, ..LabOptions::default() }).await;
+    let world = World::new(dns, authority, lab);
+    let lab = &world.lab;
+    named_site(lab, "shop", b"page").await;
+    let http =
+        reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let ask = async |method: &str, path: &str, headers: &[(&str, &str)]| {
+        // Sent as it is: a client would tidy the path up.
+        let mut url = reqwest::Url::parse(&lab.api).unwrap();
+        url.set_path(path);
+        let mut request = http.request(method.parse().unwrap(), url).header("host", "shop.localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        let location = answer.headers().get("location").map(|to| to.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), location)
+    };
+    assert_eq!(ask("GET", "/", &[]).await.0, 200, "no certificate yet, so it is served");
+    eventually("the redirect", 40, || async { (ask("GET", "/", &[]).await.0 == 308).then_some(()) }).await;
+    let origin = format!("https://shop.localhost:{}", world.tls.port());
+    for (path, to) in [("/", "/"), ("/a%20b", "/a%20b"), ("//evil.test/x", "/evil.test/x")] {
+        for method in ["GET", "HEAD"] {
+            assert_eq!(ask(method, path, &[]).await, (308, Some(format!("{origin}{to}"))), "{method} {path}");
+        }
+    }
+    assert_eq!(ask("POST", "/", &[]).await.0, 405, "what is not read is not sent on");
+    assert_eq!(ask("GET", "/.well-known/acme-challenge/abc", &[]).await.0, 200);
+    assert_eq!(ask("GET", "/", &[("x-forwarded-proto", "https")]).await.0, 200, "no circle with a proxy");
+    assert_eq!(lab.get("/health").await.status, 200, "an address has no certificate");
+    assert_eq!(world.page("shop.localhost").await.as_deref(), Some("page"), "and over TLS it is there");
+    assert_eq!(world.authority.orders(), ["shop.localhost"]);
+    // Whoever cannot have a certificate is not sent anywhere.
+    let stranger = http.get(&lab.api).header("host", "evil.test").send().await.unwrap();
+    assert_ne!(stranger.status().as_u16(), 308);
+}
+
 // Goal: an authority that refuses is left alone for longer and longer, and is asked again; one whose certificate does
 // not fit its key is not served; a restart keeps what there is.
 #[tokio::test]

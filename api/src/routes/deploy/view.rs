@@ -4,7 +4,6 @@
 //! Wire contract 02 sections 4.2 to 4.9. Every key is always there, and every list is one, because clients
 //! count them.
 
-use plane::blob::AssetRef;
 use plane::deploy::{
     Committed, FunctionDiff, MigrationPlan, MissingContent, Operation, Planned, RouteDiff, SiteDiff,
     Transaction, Warning, route_view, routes_digest,
@@ -13,7 +12,9 @@ use plane::release::{Inventory, Membership, ReleaseDiff};
 use serde_json::{Value, json};
 use types::rfc3339;
 
-const SCHEMA_VERSION: &str = "agent-deploy-observability.v1";
+mod assets;
+
+pub(super) const SCHEMA_VERSION: &str = "agent-deploy-observability.v1";
 
 pub(super) fn plan_view(planned: &Planned, paths_max: usize) -> Value {
     let (plan, operation) = planned.ids.unzip();
@@ -38,17 +39,9 @@ pub(super) fn plan_view(planned: &Planned, paths_max: usize) -> Value {
         "secrets": { "added": [], "removed": planned.secrets_removed },
         "subdomains": { "added": planned.names_added, "removed": planned.names_removed },
         "routes": routes_view(&planned.routes),
-        "asset_entries": planned.assets.iter().map(asset_entry).collect::<Vec<_>>(),
-    })
-}
-
-/// What later clients make their asset of: it is known before it is there.
-fn asset_entry(asset: &AssetRef) -> Value {
-    json!({
-        "key": asset.name.key,
-        "sha256": asset.sha256,
-        "size_bytes": asset.size_bytes,
-        "asset_ref": crate::routes::blobs::asset_view(asset),
+        "asset_entries": planned.assets.iter().map(assets::asset_entry).collect::<Vec<_>>(),
+        "asset_deletes": planned.assets_deleted,
+        "asset_sync": assets::asset_sync(planned),
     })
 }
 
@@ -361,6 +354,8 @@ mod tests {
             names_removed: vec![],
             assets: vec![],
             assets_changed: 0,
+            assets_deleted: vec![],
+            assets_synced: vec![],
         };
         let expected = json!({
             "kind": "plan_response", "schema_version": "agent-deploy-observability.v1", "plan_id": null,
@@ -375,6 +370,8 @@ mod tests {
             "subdomains": { "added": ["shop"], "removed": [] },
             "routes": { "added": [], "removed": [], "changed": [] },
             "asset_entries": [],
+            "asset_deletes": [],
+            "asset_sync": null,
         });
         assert_eq!(plan_view(&planned, 1000), expected);
     }

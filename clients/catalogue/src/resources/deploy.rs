@@ -149,6 +149,47 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ..Operation::CHANGE
     },
     Operation {
+        id: "deploy.resolve",
+        path: "/apply/v1/resolve",
+        params: &[
+            Param::query("host", Kind::Text, "A host of the project's; its own unless given."),
+            Param::query("path", Kind::Text, "As it stands in an address; / unless given."),
+            Param::query("method", Kind::Text, "GET unless given."),
+        ],
+        auth: Auth::AnonOrWallet,
+        answer: &[
+            has("kind", Kind::Text),
+            has("project_id", Kind::Text),
+            may("release_id", Kind::Text),
+            has("host", Kind::Text),
+            has("path", Kind::Text),
+            has("method", Kind::Text),
+            has(
+                "result",
+                Kind::OneOf(&[
+                    "static",
+                    "function",
+                    "redirect",
+                    "blob",
+                    "method_not_allowed",
+                    "not_found",
+                    "bad_path",
+                    "no_site",
+                ]),
+            ),
+            may("http_status", Kind::Integer),
+            may("static", Kind::Object),
+            may("route", Kind::Object),
+            may("blob", Kind::Object),
+            may("location", Kind::Text),
+            may("allow", Kind::List),
+        ],
+        summary: "Say what a visitor's request would come to.",
+        doc: "The file, function or refusal that the host, path and method lead to on what is live; nothing is run.",
+        cli: Some(&["deploy", "resolve"]),
+        ..Operation::READ
+    },
+    Operation {
         id: "deploy.releases.active",
         path: "/deploy/v2/releases/active",
         params: &[SITE_LIMIT],

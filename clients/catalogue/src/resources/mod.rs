@@ -2,6 +2,7 @@
 
 mod admin;
 mod ai;
+mod apps;
 mod auth;
 mod auth_google;
 mod auth_users;
@@ -44,6 +45,7 @@ const PARTS: &[&[Operation]] = &[
     functions::OPERATIONS,
     subdomains::OPERATIONS,
     domains::OPERATIONS,
+    apps::OPERATIONS,
     ci::OPERATIONS,
     service::OPERATIONS,
     admin::OPERATIONS,

@@ -168,4 +168,61 @@ pub(super) const OPERATIONS: &[Operation] = &[
         doc: "Nothing but the address is needed.",
         ..Operation::READ
     },
+    Operation {
+        id: "storage.assets.put",
+        path: "/apply/v1/service-asset-put",
+        params: &[
+            Param::header(
+                "x-run402-asset-key",
+                Kind::Text,
+                "The blob's key, as it is or encoded as in a URL.",
+            )
+            .required(),
+            Param::header(
+                "x-run402-asset-visibility",
+                Kind::OneOf(&["public", "private"]),
+                "Who may read it without a key; public unless given.",
+            ),
+            Param::header(
+                "x-run402-asset-immutable",
+                Kind::OneOf(&["true", "false"]),
+                "Whether it gets an address that shows these bytes for ever; false unless given.",
+            ),
+            Param::header(
+                "x-run402-asset-exif-policy",
+                Kind::OneOf(&["keep", "strip"]),
+                "strip takes Exif out of JPEG, PNG and WebP; keep unless given.",
+            ),
+            Param::header(
+                "x-run402-asset-metadata",
+                Kind::Text,
+                "base64url of a flat JSON object of at most 4096 bytes, kept with the blob.",
+            ),
+        ],
+        auth: Auth::ServiceKey,
+        gate: Gate::Lifecycle,
+        request: Media::Bytes,
+        answer: &[
+            has("key", Kind::Text),
+            has("sha256", Kind::Text),
+            has("size_bytes", Kind::Integer),
+            has("content_type", Kind::Text),
+            has("visibility", Kind::Text),
+            has("immutable", Kind::Boolean),
+            may("url", Kind::Text),
+            may("immutable_url", Kind::Text),
+            may("cdn_url", Kind::Text),
+            may("cdn_immutable_url", Kind::Text),
+            has("sri", Kind::Text),
+            has("etag", Kind::Text),
+            has("content_digest", Kind::Text),
+            may("metadata", Kind::Object),
+            has("image_exif_policy", Kind::Text),
+        ],
+        summary: "Put a blob whole, from a function.",
+        doc: "The body is the bytes, up to 25 MiB, and Content-Type their type. They are kept as sent unless strip \
+              is asked for; a broken picture is then refused, and image_exif_policy says what was done.",
+        success: 201,
+        ..Operation::CHANGE
+    },
 ];

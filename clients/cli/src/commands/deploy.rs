@@ -66,6 +66,21 @@ pub enum Deploy {
         #[arg(long)]
         project: Option<String>,
     },
+    /// Say what a visitor's request would come to.
+    Resolve {
+        /// The whole address, instead of host and path.
+        #[arg(long, conflicts_with_all = ["host", "path"])]
+        url: Option<String>,
+        /// The project's own host unless given.
+        #[arg(long)]
+        host: Option<String>,
+        #[arg(long)]
+        path: Option<String>,
+        #[arg(long, default_value = "GET")]
+        method: String,
+        #[arg(long)]
+        project: Option<String>,
+    },
     /// Releases.
     #[command(subcommand)]
     Release(Release),
@@ -144,8 +159,24 @@ pub async fn run(args: DeployArgs, context: &Context) -> Outcome {
             let call = call.wallet().json(serde_json::json!({ "project": id }));
             signing_client(context)?.call(call).await.map(ok)
         }
+        Deploy::Resolve { url, host, path, method, project } => {
+            let (host, path) = match url {
+                Some(url) => address(&url)?,
+                None => (host, path),
+            };
+            let call = Call::new("deploy.resolve").query_some("host", host).query_some("path", path);
+            with_project(call.query("method", method), project, context).await
+        }
         Deploy::Release(release) => self::release(release, context).await,
     }
+}
+
+/// Host and path of an address.
+fn address(url: &str) -> Result<(Option<String>, Option<String>), LocalError> {
+    let rest = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"));
+    let (_, rest) = rest.ok_or_else(|| bad_usage("--url: name an http or https address"))?;
+    let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+    Ok((Some(host.to_owned()), Some(path.to_owned())))
 }
 
 struct Apply {

@@ -3,6 +3,7 @@
 mod admin;
 mod ai;
 mod allowance;
+mod apps;
 mod auth;
 mod billing;
 mod blob;
@@ -74,6 +75,9 @@ pub enum Command {
     /// Domains of your own.
     #[command(subcommand)]
     Domains(domains::Domains),
+    /// Published apps, and forks of them.
+    #[command(subcommand)]
+    Apps(apps::Apps),
     /// Deploys by CI workflows.
     #[command(subcommand)]
     Ci(ci::Ci),
@@ -111,6 +115,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Functions(functions) => functions::run(functions, context).await,
         Command::Secrets(secrets) => secrets::run(secrets, context).await,
         Command::Domains(domains) => domains::run(domains, context).await,
+        Command::Apps(apps) => apps::run(apps, context).await,
         Command::Ai(ai) => ai::run(ai, context).await,
         Command::Image(image) => image::run(image, context).await,
         Command::Ci(ci) => ci::run(ci, context).await,

@@ -12,7 +12,7 @@ use store::releases::{self, LiveProject};
 use types::{Code, Problem, ProjectId, ReleaseId, Sha256Hex};
 
 use super::plan::{MigrationPlan, MissingContent, Planned};
-use super::spec::{invalid, too_many_names};
+use super::spec::{ASSETS_MAX, invalid, too_many_names};
 use super::warn;
 use crate::Plane;
 use crate::blob::AssetRef;
@@ -87,6 +87,7 @@ impl Plane {
         let routes = route_diff(&ground.shown.routes, &after.routes);
         let (_, deletes) = spec.secret_keys();
         let (assets, assets_changed) = self.assets(spec).await?;
+        let assets_deleted = self.assets_deleted(spec).await?;
         let same = site.is_empty()
             && functions.is_empty()
             && routes.is_empty()
@@ -94,6 +95,7 @@ impl Plane {
             && names_removed.is_empty()
             && deletes.is_empty()
             && assets_changed == 0
+            && assets_deleted.is_empty()
             && !exposes
             && migrations.iter().all(|m| !m.is_new);
         let warnings = warn::warnings(spec, ground, &after, &site, manifest_applied);
@@ -113,11 +115,34 @@ impl Plane {
             names_added,
             names_removed,
             assets,
-            assets_changed,
+            assets_changed: assets_changed + assets_deleted.len(),
+            assets_deleted,
+            assets_synced: spec.assets.as_ref().map(|change| change.sync.clone()).unwrap_or_default(),
         })
     }
 
-    /// The blobs of a spec as they will be, and how many of its puts and deletions change something.
+    /// Keys of blobs that go: by name, or because their folder is made to hold what is put and nothing else.
+    async fn assets_deleted(&self, spec: &Spec) -> Result<Vec<String>, Problem> {
+        let Some(change) = &spec.assets else { return Ok(Vec::new()) };
+        let store = &self.deps().store;
+        let mut gone = std::collections::BTreeSet::new();
+        for key in &change.delete {
+            let now = store::content::blob_find(store, spec.project, key).await.map_err(store_problem)?;
+            gone.extend(now.map(|blob| blob.key));
+        }
+        let most = i64::try_from(ASSETS_MAX + change.put.len() + 1).unwrap_or(i64::MAX);
+        for prefix in &change.sync {
+            let found = store::content::blob_list(store, spec.project, (prefix, None), most).await;
+            let found = found.map_err(store_problem)?.into_iter().map(|blob| blob.key);
+            gone.extend(found.filter(|key| change.syncs_away(key)));
+        }
+        if gone.len() > ASSETS_MAX {
+            return Err(invalid("assets", &format!("a deploy deletes {ASSETS_MAX} assets at most")));
+        }
+        Ok(gone.into_iter().collect())
+    }
+
+    /// The blobs of a spec as they will be, and how many of its puts change something.
     async fn assets(&self, spec: &Spec) -> Result<(Vec<AssetRef>, usize), Problem> {
         let Some(change) = &spec.assets else { return Ok((Vec::new(), 0)) };
         let (mut assets, mut changed) = (Vec::with_capacity(change.put.len()), 0);
@@ -131,10 +156,6 @@ impl Plane {
             });
             changed += usize::from(!same);
             assets.push(AssetRef::new(&hosts, put.name(), &put.sha256, (put.size, put.content_type.clone())));
-        }
-        for key in &change.delete {
-            let now = store::content::blob_find(&self.deps().store, spec.project, key).await;
-            changed += usize::from(now.map_err(store_problem)?.is_some());
         }
         Ok((assets, changed))
     }

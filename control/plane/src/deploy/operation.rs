@@ -16,6 +16,7 @@ use crate::keys::store_problem;
 
 /// How long a commit waits for its operation; after that the client polls.
 const WAIT_SECS_MAX: u64 = 10;
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 const PAGE_DEFAULT: u64 = 20;
 const PAGE_MAX: u64 = 100;
 
@@ -78,16 +79,36 @@ impl Plane {
         self.plan_commit(&plan, caller.trace).await
     }
 
-    /// Commits a plan that was made here, and waits until it is live.
+    /// Commits a plan that was made here, and waits until it is live: as long as a commit does, and `patience` more.
     ///
     /// # Errors
-    /// As [`Plane::deploy_commit`]; what the operation failed with.
-    pub(super) async fn plan_carry_out(&self, id: PlanId, trace: TraceId) -> Result<(), Problem> {
+    /// As [`Plane::deploy_commit`]; what the operation failed with, or that it has not ended.
+    pub(super) async fn plan_carry_out(
+        &self,
+        id: PlanId,
+        trace: TraceId,
+        patience: Duration,
+    ) -> Result<(), Problem> {
         let plan = self.plan_fetch(id).await?;
-        let Committed { operation, status } = self.plan_commit(&plan, trace).await?;
+        let first = self.plan_commit(&plan, trace).await?;
+        let Committed { operation, status } = match first.status {
+            CommitStatus::Ready | CommitStatus::Failed => first,
+            _ => tokio::time::timeout(patience, self.plan_ended(&plan)).await.unwrap_or(Ok(first))?,
+        };
         match status {
             CommitStatus::Ready => Ok(()),
             _ => Err(crate::functions::failure(operation.status, operation.error.as_ref())),
+        }
+    }
+
+    /// Looks again and again until the operation ends.
+    async fn plan_ended(&self, plan: &Plan) -> Result<Committed, Problem> {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let operation = self.operation_fetch(plan.operation).await?;
+            if operation.status.is_terminal() {
+                return Ok(answer(operation));
+            }
         }
     }
 

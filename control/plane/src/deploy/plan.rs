@@ -72,6 +72,10 @@ pub struct Planned {
     pub assets: Vec<AssetRef>,
     /// How many of its puts and deletions of blobs change something.
     pub assets_changed: usize,
+    /// Keys of the blobs that go.
+    pub assets_deleted: Vec<String>,
+    /// Folders that are made to hold what is put and nothing else.
+    pub assets_synced: Vec<String>,
 }
 
 /// Who plans what.
@@ -175,7 +179,7 @@ impl Plane {
             .map_err(|e| invalid("manifest_ref", &format!("the uploaded spec is not JSON: {e}")))
     }
 
-    /// Puts a spec live that was made here, and waits for it.
+    /// Puts a spec live that was made here, and waits for it: a commit's time, and `patience` more.
     ///
     /// # Errors
     /// As [`Plane::deploy_plan`] and [`Plane::deploy_commit`]; what the operation failed with.
@@ -183,7 +187,7 @@ impl Plane {
         &self,
         spec: &Spec,
         created_by: String,
-        trace: types::TraceId,
+        (trace, patience): (types::TraceId, std::time::Duration),
     ) -> Result<(), Problem> {
         let ground = self.ground(spec).await?;
         let planned = self.compare(spec, &ground).await?;
@@ -193,7 +197,7 @@ impl Plane {
         let (plan, _) = self
             .plan_remember(spec, &planned, &ground, None, By { name: created_by, ci_binding: None })
             .await?;
-        self.plan_carry_out(plan, trace).await
+        self.plan_carry_out(plan, trace, patience).await
     }
 
     async fn plan_remember(

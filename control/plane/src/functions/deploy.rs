@@ -1,6 +1,7 @@
 //! One function deployed, changed or deleted: a release that changes nothing else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actors::deploy::{Anchor, Base, Content, FunctionChange as SpecChange, FunctionSpec, RUNTIME, Spec};
 use bytes::Bytes;
@@ -170,7 +171,7 @@ impl Plane {
             checks: Vec::new(),
         };
         for attempt in 1.. {
-            match self.spec_deploy(&spec, CREATED_BY.to_owned(), caller.trace).await {
+            match self.spec_deploy(&spec, CREATED_BY.to_owned(), (caller.trace, Duration::ZERO)).await {
                 Err(problem) if problem.code == Code::BaseReleaseConflict && attempt < ATTEMPTS_MAX => {}
                 outcome => return outcome,
             }

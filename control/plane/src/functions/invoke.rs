@@ -91,6 +91,31 @@ impl Plane {
         Ok(self.function_run(project, &live.function, asked).await)
     }
 
+    /// Calls a function of a project in that project's own name, with JSON. Its own failure is an answer.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED`, `QUOTA_EXCEEDED`; `FUNCTION_NOT_FOUND`.
+    pub(crate) async fn function_call_own(
+        &self,
+        project: ProjectId,
+        name: &str,
+        body: &Value,
+    ) -> Result<FunctionAnswer, Problem> {
+        self.data_call(project).await?;
+        let live = self.function_live(project, name).await?;
+        let own = vec![("x-run402-release-id", live.release.to_string())];
+        let incoming = Incoming {
+            method: "POST".to_owned(),
+            path_and_query: format!("/functions/v1/{name}"),
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: Bytes::from(body.to_string()),
+            peer: None,
+        };
+        let url = format!("{}{}", self.public_url(), incoming.path_and_query);
+        let asked = Asked { incoming, url, own, routed: None, depth: 0 };
+        Ok(self.function_run(project, &live.function, asked).await)
+    }
+
     /// Calls the function that a route leads to. Never fails: whatever goes wrong is an answer, and never a file
     /// instead.
     ///

@@ -6,6 +6,7 @@ use actors::kit::ActorError;
 use actors::{lease, project as actor};
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
+use store::apps::NewFork;
 use store::projects::{NewProject, Phase, Project};
 use store::requests::{Begun, IdempotencyKey};
 use types::{AccountId, Code, Lifecycle, Mutation, Problem, ProjectId, Tier, Wallet, kill_point};
@@ -22,7 +23,7 @@ use crate::pay::{Paid, PayFor, Priced};
 const NAME_CHARS_MAX: usize = 128;
 pub(crate) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// How long a repeated request finds its first answer.
-const REPEAT_WITHIN: TimeDelta = TimeDelta::hours(24);
+pub(crate) const REPEAT_WITHIN: TimeDelta = TimeDelta::hours(24);
 /// A slot is made on the spot when none is warm.
 const PROVISION_WITHIN: Duration = Duration::from_secs(20);
 const PURCHASE_WITHIN: Duration = Duration::from_secs(10);
@@ -66,7 +67,7 @@ impl Plane {
         let name = asked.name.map(checked_name).transpose()?;
         let key = self.repeat_key(caller, account).await?;
 
-        let paid = self.tier_ensured(caller, (wallet, account), tier).await?;
+        let paid = self.tier_ensured(caller, (wallet, account), tier, "/projects/v1").await?;
         let fresh = ProjectId::new(&*self.deps().entropy);
         // Repeats name the project they are about: a payment's has the payment's own UUID.
         let (id, repeatable) = match (&paid, &key) {
@@ -74,7 +75,7 @@ impl Plane {
             (_, Some(key)) => (key.project, true),
             _ => (fresh, false),
         };
-        let project = self.project_made(account, id, name).await?;
+        let project = self.project_made(account, id, name, None).await?;
         kill_point!("provision.entered");
         let project = self.project_ready(project, repeatable).await?;
         kill_point!("provision.ready");
@@ -97,11 +98,12 @@ impl Plane {
     }
 
     /// Buys the tier unless the account has one that allows making projects.
-    async fn tier_ensured(
+    pub(crate) async fn tier_ensured(
         &self,
         caller: &Caller,
         (wallet, account): (Wallet, AccountId),
         tier: Tier,
+        resource_path: &str,
     ) -> Result<Option<Paid>, Problem> {
         let standing = self.standing(account).await?;
         suspended(standing.card_debt)?;
@@ -130,7 +132,7 @@ impl Plane {
             priced: Priced {
                 price: offer.price,
                 networks: offer.networks.clone(),
-                resource_path: "/projects/v1".to_owned(),
+                resource_path: resource_path.to_owned(),
                 description: offer.description(),
             },
         };
@@ -157,12 +159,13 @@ impl Plane {
         Ok(reply.map_err(ActorError::into_problem)?.answer().is_some())
     }
 
-    /// Enters the project, or finds the one that the same request entered before.
-    async fn project_made(
+    /// Enters the project, as a fork if it is one, or finds the one that the same request entered before.
+    pub(crate) async fn project_made(
         &self,
         account: AccountId,
         id: ProjectId,
         name: Option<String>,
+        fork: Option<&NewFork>,
     ) -> Result<Project, Problem> {
         let store = &self.deps().store;
         if let Some(before) = store::projects::project_find(store, id).await.map_err(store_problem)? {
@@ -173,7 +176,12 @@ impl Plane {
         let new = NewProject { id, account, name: given, public_id };
         let mut tx = store.begin().await.map_err(store_problem)?;
         match store::projects::project_insert(&mut tx, &new, self.now()).await {
-            Ok(()) => tx.commit().await.map_err(store_problem)?,
+            Ok(()) => {
+                if let Some(fork) = fork {
+                    store::apps::fork_enter(&mut tx, fork, self.now()).await.map_err(store_problem)?;
+                }
+                tx.commit().await.map_err(store_problem)?;
+            }
             // The same request at the same time.
             Err(e) if e.constraint() == Some("projects_pkey") => drop(tx),
             Err(e) => return Err(store_problem(e)),
@@ -183,7 +191,7 @@ impl Plane {
     }
 
     /// Has the project's actor finish it. A project that nobody could name again is not left behind.
-    async fn project_ready(&self, project: Project, repeatable: bool) -> Result<Project, Problem> {
+    pub(crate) async fn project_ready(&self, project: Project, repeatable: bool) -> Result<Project, Problem> {
         let id = project.id;
         if project.phase != Phase::Ready {
             let made = self.actors().project.call(id, actor::Request::Provision, PROVISION_WITHIN).await;
@@ -199,7 +207,11 @@ impl Plane {
     }
 
     /// What the request's `Idempotency-Key` stands for.
-    async fn repeat_key(&self, caller: &Caller, account: AccountId) -> Result<Option<RepeatKey>, Problem> {
+    pub(crate) async fn repeat_key(
+        &self,
+        caller: &Caller,
+        account: AccountId,
+    ) -> Result<Option<RepeatKey>, Problem> {
         let Some(key) = caller.idempotency_key.clone() else { return Ok(None) };
         if key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
             return Err(Problem::new(Code::BadRequest, "the Idempotency-Key is longer than 255 bytes"));
@@ -223,13 +235,13 @@ impl Plane {
     }
 }
 
-struct RepeatKey {
-    scope: String,
-    key: String,
-    project: ProjectId,
+pub(crate) struct RepeatKey {
+    pub scope: String,
+    pub key: String,
+    pub project: ProjectId,
 }
 
-fn has_payment(caller: &Caller) -> bool {
+pub(crate) fn has_payment(caller: &Caller) -> bool {
     caller.payment_signature.is_some() || caller.x_payment.is_some()
 }
 
@@ -250,7 +262,7 @@ fn same_project(project: Project, account: AccountId, name: Option<&str>) -> Res
     }
 }
 
-fn checked_name(name: String) -> Result<String, Problem> {
+pub(crate) fn checked_name(name: String) -> Result<String, Problem> {
     let chars = name.chars().count();
     // Postgres has no place for more than what a control character check lets through.
     if (1..=NAME_CHARS_MAX).contains(&chars) && !name.chars().any(char::is_control) {

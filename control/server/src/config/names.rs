@@ -25,6 +25,8 @@ pub struct TlsConfig {
     pub listen: SocketAddr,
     /// In URLs; the listening port when absent.
     pub port: Option<u16>,
+    /// Readers who come without TLS are sent here, once their host has a certificate.
+    pub redirects: bool,
     pub acme: AcmeConfig,
 }
 
@@ -51,6 +53,7 @@ impl TlsConfig {
     pub(super) fn read(mut s: Section<'_>) -> Option<Self> {
         let listen = s.required("listen", "an address and a port, such as \"0.0.0.0:443\"");
         let port = s.optional::<u64>("port", "the port that clients use, unless it is that of listen");
+        let redirects = s.or("redirect", true, "true or false");
         let directory = s.or(
             "acme_directory",
             defaults::ACME_DIRECTORY.to_owned(),
@@ -71,6 +74,6 @@ impl TlsConfig {
             contact: contact?,
             orders_per_hour_max: i64::try_from(per_hour?).unwrap_or(i64::MAX).max(1),
         };
-        Some(Self { listen: listen?, port: port?.transpose().ok()?, acme })
+        Some(Self { listen: listen?, port: port?.transpose().ok()?, redirects: redirects?, acme })
     }
 }

@@ -1,8 +1,10 @@
 //! Blobs that come and go with a release.
 
 use chrono::{DateTime, Utc};
+use sqlx::Row;
 use types::{ProjectId, Sha256Hex};
 
+use super::blobs::usage_lock;
 use super::{BlobName, BlobWrite, Room, Taken, Visibility, blob_delete, blob_put};
 use crate::{During, StoreError, Tx};
 
@@ -31,6 +33,16 @@ pub struct AssetChange {
     pub put: Vec<AssetPut>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delete: Vec<String>,
+    /// Beginnings of keys, each with a slash at its end: what is there and is not put goes. Sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sync: Vec<String>,
+}
+
+impl AssetChange {
+    /// Whether a blob that is there goes because its folder is made to hold what is put and nothing else.
+    pub fn syncs_away(&self, key: &str) -> bool {
+        self.sync.iter().any(|prefix| key.starts_with(prefix)) && !self.put.iter().any(|put| put.key == key)
+    }
 }
 
 /// Why a blob of a release was not written; roll back.
@@ -81,5 +93,36 @@ pub async fn assets_apply(
     for key in &change.delete {
         blob_delete(tx, project, key, now).await?;
     }
+    sync(tx, project, change, now).await?;
     Ok(None)
+}
+
+/// Judged now and not when it was planned, with everybody else who writes blobs waiting.
+async fn sync(
+    tx: &mut Tx,
+    project: ProjectId,
+    change: &AssetChange,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    if change.sync.is_empty() {
+        return Ok(());
+    }
+    usage_lock(tx, project).await?;
+    for prefix in &change.sync {
+        let rows = sqlx::query(
+            "select key from blobs where project_id = $1 and starts_with(key, $2) and key >= $2 order by key",
+        )
+        .bind(project.0)
+        .bind(prefix)
+        .fetch_all(tx.conn())
+        .await
+        .during("list what is synced")?;
+        for row in rows {
+            let key: String = row.try_get("key").during("list what is synced")?;
+            if change.syncs_away(&key) {
+                blob_delete(tx, project, &key, now).await?;
+            }
+        }
+    }
+    Ok(())
 }

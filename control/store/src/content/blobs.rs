@@ -21,6 +21,8 @@ pub struct Blob {
     pub content_type: String,
     pub visibility: Visibility,
     pub immutable: bool,
+    /// What was said of it: a flat object.
+    pub metadata: Option<serde_json::Value>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -45,8 +47,8 @@ pub struct BlobWrite<'a> {
     pub now: DateTime<Utc>,
 }
 
-const ROW: &str =
-    "key, sha256, size_bytes, content_type, visibility, immutable, created_at, updated_at from blobs";
+const ROW: &str = "key, sha256, size_bytes, content_type, visibility, immutable, metadata, created_at,
+  updated_at from blobs";
 /// How many digits of the digest an immutable address carries.
 const SUFFIX_DIGITS: usize = 8;
 
@@ -140,6 +142,26 @@ pub async fn blob_delete(
     Ok(true)
 }
 
+/// Says something of a blob, or takes back what was said, while it still has that content.
+///
+/// # Errors
+/// `Db` only.
+pub async fn blob_describe(
+    store: &Store,
+    (project, key, sha256): (ProjectId, &str, &Sha256Hex),
+    metadata: Option<&serde_json::Value>,
+) -> Result<(), StoreError> {
+    sqlx::query("update blobs set metadata = $4 where project_id = $1 and key = $2 and sha256 = $3")
+        .bind(project.0)
+        .bind(key)
+        .bind(sha256.as_str())
+        .bind(metadata)
+        .execute(store.pool())
+        .await
+        .during("describe a blob")?;
+    Ok(())
+}
+
 /// # Errors
 /// `Db`, `Corrupt`.
 pub async fn blob_find(store: &Store, project: ProjectId, key: &str) -> Result<Option<Blob>, StoreError> {
@@ -203,7 +225,7 @@ pub async fn blob_version_find(
 }
 
 /// Everybody who changes blobs of an account waits here.
-async fn usage_lock(tx: &mut Tx, project: ProjectId) -> Result<(), StoreError> {
+pub(super) async fn usage_lock(tx: &mut Tx, project: ProjectId) -> Result<(), StoreError> {
     sqlx::query(
         "insert into content_usage as u (account_id, bytes) select account_id, 0 from projects where id = $1
          on conflict (account_id) do update set bytes = u.bytes",
@@ -255,7 +277,8 @@ async fn row_put(tx: &mut Tx, write: &BlobWrite<'_>) -> Result<(), StoreError> {
          values ($1, $2, $3, $4, $5, $6, $7, $8, $8)
          on conflict (project_id, key) do update set sha256 = excluded.sha256,
            size_bytes = excluded.size_bytes, content_type = excluded.content_type,
-           visibility = excluded.visibility, immutable = excluded.immutable, updated_at = excluded.updated_at",
+           visibility = excluded.visibility, immutable = excluded.immutable, metadata = null,
+           updated_at = excluded.updated_at",
     )
     .bind(write.project.0)
     .bind(&write.name.key)
@@ -309,6 +332,7 @@ fn blob(row: &PgRow) -> Result<Blob, StoreError> {
             content_type: row.try_get("content_type")?,
             visibility,
             immutable: row.try_get("immutable")?,
+            metadata: row.try_get("metadata")?,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
         })

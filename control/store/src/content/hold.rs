@@ -126,7 +126,7 @@ pub(super) async fn upload_locked(tx: &mut Tx, upload: &Upload) -> Result<Option
 }
 
 /// Counts an object in, or says how much is used already when it does not fit. Databases count too.
-pub(super) async fn usage_add(
+pub(crate) async fn usage_add(
     tx: &mut Tx,
     (project, size_bytes, room): (ProjectId, u64, Room),
 ) -> Result<Option<u64>, StoreError> {

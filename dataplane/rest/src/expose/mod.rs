@@ -27,6 +27,7 @@ use types::{Code, Mutation, Problem};
 pub use compile::Names;
 pub use issue::{Issue, IssueKind, Issues, Severity};
 pub use manifest::{Manifest, Policy};
+pub(crate) use run::{Made, made};
 
 use crate::sql::SqlError;
 

@@ -186,6 +186,28 @@ async fn remembered(conn: &mut PgConnection, lock: bool) -> Result<Option<Applie
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
+/// What the last manifest made that a schema shows.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    pub manifest: Option<Manifest>,
+    pub views: std::collections::BTreeSet<String>,
+    /// As `table`, a tab, `policy`.
+    pub policies: std::collections::BTreeSet<String>,
+}
+
+/// None when none was ever applied.
+pub(crate) async fn made(conn: &mut PgConnection) -> Result<Option<Made>, ExposeError> {
+    Ok(remembered(conn, false).await?.map(|applied| Made {
+        views: applied.views.into_keys().collect(),
+        policies: applied
+            .tables
+            .iter()
+            .flat_map(|(table, made)| made.policies.keys().map(move |policy| format!("{table}\t{policy}")))
+            .collect(),
+        manifest: Some(applied.manifest),
+    }))
+}
+
 async fn keep(conn: &mut PgConnection, applied: &Applied) -> Result<(), ExposeError> {
     let value: Value = serde_json::to_value(applied).map_err(|_| SqlError::Unavailable)?;
     let query = sqlx::query(

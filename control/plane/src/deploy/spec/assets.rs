@@ -10,14 +10,13 @@ use super::read::{Fields, Mistakes, boolean, later, list, object, only, strings,
 use crate::blob::blob_key;
 
 /// Blobs that one release changes: they are written in its one transaction.
-const ASSETS_MAX: usize = 1_000;
+pub(in crate::deploy) const ASSETS_MAX: usize = 1_000;
 /// What later versions say of pictures.
 const LATER: [&str; 3] = ["metadata", "exif_policy", "image"];
 
 pub(super) fn assets(value: Option<&Value>, bad: &mut Mistakes) -> Option<AssetChange> {
     let fields = object(value, "assets", bad)?;
     only(fields, "assets", &["put", "delete", "sync"], bad);
-    later(fields, "assets", &["sync"], bad);
     let mut puts: BTreeMap<String, AssetPut> = BTreeMap::new();
     for (i, item) in list(fields.get("put"), "assets.put", bad).iter().enumerate() {
         let here = format!("assets.put[{i}]");
@@ -39,8 +38,34 @@ pub(super) fn assets(value: Option<&Value>, bad: &mut Mistakes) -> Option<AssetC
     if puts.len() + delete.len() > ASSETS_MAX {
         bad.add("assets", &format!("a deploy changes {ASSETS_MAX} assets at most; deploy the rest after it"));
     }
-    let empty = puts.is_empty() && delete.is_empty();
-    (!empty).then(|| AssetChange { put: puts.into_values().collect(), delete })
+    let sync = sync(fields.get("sync"), bad);
+    let empty = puts.is_empty() && delete.is_empty() && sync.is_empty();
+    (!empty).then(|| AssetChange { put: puts.into_values().collect(), delete, sync })
+}
+
+/// `{"prefix": "img/"}`, or a list of these: afterwards the folder holds what is put and nothing else. The whole of a
+/// project is no folder, so that an empty text does not delete everything.
+fn sync(value: Option<&Value>, bad: &mut Mistakes) -> Vec<String> {
+    let items: Vec<(String, &Value)> = match value {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(all)) => {
+            all.iter().enumerate().map(|(i, item)| (format!("assets.sync[{i}]"), item)).collect()
+        }
+        Some(one) => vec![("assets.sync".to_owned(), one)],
+    };
+    let mut prefixes = Vec::new();
+    for (place, item) in items {
+        let Some(fields) = object(Some(item), &place, bad) else { continue };
+        only(fields, &place, &["prefix"], bad);
+        let prefix = fields.get("prefix").and_then(Value::as_str).unwrap_or_default();
+        match blob_key(prefix.strip_suffix('/').unwrap_or(prefix)) {
+            Ok(folder) => prefixes.push(format!("{folder}/")),
+            Err(why) => bad.add(&under(&place, "prefix"), &why.message),
+        }
+    }
+    prefixes.sort();
+    prefixes.dedup();
+    prefixes
 }
 
 fn asset(item: &Value, place: &str, bad: &mut Mistakes) -> Option<AssetPut> {

@@ -15,6 +15,7 @@ use actors::deploy::{Anchor, Base, SiteChange, Spec, deploy_problem};
 use serde_json::{Value, json};
 use types::{Code, Problem, ProjectId, ReleaseId};
 
+pub(super) use assets::ASSETS_MAX;
 pub(crate) use content::is_content_type;
 pub(crate) use cron::interval_minutes;
 pub(super) use names::too_many_names;

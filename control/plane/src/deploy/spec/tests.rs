@@ -153,7 +153,6 @@ fn a_spec_that_deploys_nothing_is_refused() {
 fn parts_of_later_versions_are_named_when_they_ask_for_something() {
     let site = json!({ "replace": { "a": file('a') } });
     for (part, name) in [
-        (json!({ "assets": { "sync": { "prefix": "a/" } } }), "assets.sync"),
         (json!({ "i18n": { "locales": ["de"] } }), "i18n"),
         (
             json!({ "functions": { "replace": { "f": { "source": file('b'), "deps": ["x"] } } } }),
@@ -186,7 +185,16 @@ fn assets_are_read_with_their_keys_and_every_mistake_is_named() {
         (change.put[0].content_type.as_str(), change.put[0].immutable),
         ("text/javascript; charset=utf-8", false)
     );
+    let synced =
+        normalise(&with(json!({ "assets": { "sync": [{ "prefix": "img" }, { "prefix": "img/" }] } })));
+    let synced = synced.unwrap().assets.unwrap();
+    assert_eq!(synced.sync, ["img/"]);
+    assert!(synced.syncs_away("img/a") && !synced.syncs_away("img") && !synced.syncs_away("images/a"));
     for (assets, place) in [
+        (json!({ "sync": { "prefix": "" } }), "assets.sync.prefix"),
+        (json!({ "sync": { "prefix": "/" } }), "assets.sync.prefix"),
+        (json!({ "sync": [{ "prefix": "../x" }] }), "assets.sync[0].prefix"),
+        (json!({ "sync": [{ "prefix": "a", "other": 1 }] }), "assets.sync[0].other"),
         (json!({ "put": [put("../x")] }), "assets.put[0].key"),
         (json!({ "put": [put("a"), put("a")] }), "assets.put[1].key"),
         (json!({ "put": [put("a")], "delete": ["a"] }), "assets.delete[0]"),
