@@ -159,19 +159,23 @@ pub(super) async fn slots_bound(store: &Store, cell: &str) -> Result<(Vec<i32>, 
     Ok((numbers, projects))
 }
 
-/// Takes those of `numbers` that are warm out of the pool. For this control database they are gone; their databases
-/// stay, for whoever puts their projects back.
+/// Takes warm slots out of the pool that are somebody's, given pairs of a slot and a project. For this control database
+/// they are gone; their databases stay, for whoever puts their projects back. A project that is being made will come for
+/// its slot again.
 pub(super) async fn slots_set_aside(
     store: &Store,
     cell: &str,
-    numbers: &[i32],
+    (numbers, projects): (&[i32], &[Uuid]),
 ) -> Result<Vec<Slot>, StoreError> {
     let rows = sqlx::query(
-        "update slots set state = 'dropped' where cell = $1 and number = any($2) and state = 'warm'
-         returning number, cell",
+        "update slots set state = 'dropped' from unnest($2::integer[], $3::uuid[]) as mark (number, project)
+         where slots.cell = $1 and slots.number = mark.number and slots.state = 'warm'
+           and not exists (select from projects p where p.id = mark.project and p.phase = 'provisioning')
+         returning slots.number, slots.cell",
     )
     .bind(cell)
     .bind(numbers)
+    .bind(projects)
     .fetch_all(store.pool())
     .await
     .during("set slots aside")?;
