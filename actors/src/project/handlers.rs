@@ -42,7 +42,8 @@ pub(super) async fn provision(deps: &Arc<Deps>, state: &mut State) -> Result<Rep
         if !deps.cells.slot_claim(&slot, id).await? {
             slot_forgo(&mut tx, id).await?;
             tx.commit().await?;
-            tracing::error!(slot = %slot.name(), "a warm slot is another project's; set aside");
+            // Of one whose making was cut off, or of one that an older control database does not know.
+            tracing::info!(slot = %slot.name(), "a warm slot was promised to another project; set aside");
             continue;
         }
         kill_point!("provision.slot.taken");

@@ -6,6 +6,7 @@
 
 use sqlx::Row;
 use types::ProjectId;
+use uuid::Uuid;
 
 use super::rows::{self, Slot};
 use super::{Cell, Cells};
@@ -87,13 +88,16 @@ impl Cell {
         .execute(&self.superuser)
         .await
         .during("mark slots")?;
-        let marked = sqlx::query("select number from r402_cell.slots")
+        let marked = sqlx::query("select number, project from r402_cell.slots")
             .fetch_all(&self.superuser)
             .await
             .during("read the marks of slots")?;
-        let marked: Vec<i32> =
-            marked.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().during("read the marks")?;
-        for slot in rows::slots_set_aside(store, &self.name, &marked).await? {
+        let (mut numbers, mut projects) = (Vec::new(), Vec::new());
+        for row in &marked {
+            numbers.push(row.try_get::<i32, _>(0).during("read the marks of slots")?);
+            projects.push(row.try_get::<Uuid, _>(1).during("read the marks of slots")?);
+        }
+        for slot in rows::slots_set_aside(store, &self.name, (&numbers, &projects)).await? {
             tracing::error!(
                 slot = %slot.name(), cell = self.name,
                 "a warm slot is another project's: the control database is older than the cell; set aside"

@@ -90,16 +90,16 @@ pub async fn slot_take(
 }
 
 /// Gives a slot that was taken in this transaction up again, without putting it back into the pool: it is somebody
-/// else's.
+/// else's. For this control database it is gone.
 ///
 /// # Errors
 /// `Db` only.
 pub async fn slot_forgo(tx: &mut FencedTx, project: ProjectId) -> Result<(), StoreError> {
-    sqlx::query("update projects set slot = null where id = $1")
-        .bind(project.0)
-        .execute(tx.conn())
-        .await
-        .during("give up a slot")?;
+    let forgone = "with forgone as (
+           update projects p set slot = null from slots s where p.id = $1 and s.number = p.slot
+           returning s.number)
+         update slots set state = 'dropped' from forgone where slots.number = forgone.number";
+    sqlx::query(forgone).bind(project.0).execute(tx.conn()).await.during("give up a slot")?;
     Ok(())
 }
 
@@ -159,18 +159,23 @@ pub(super) async fn slots_bound(store: &Store, cell: &str) -> Result<(Vec<i32>, 
     Ok((numbers, projects))
 }
 
-/// Takes those of `numbers` that are warm out of the pool: they stay bound, to no project.
+/// Takes warm slots out of the pool that are somebody's, given pairs of a slot and a project. For this control database
+/// they are gone; their databases stay, for whoever puts their projects back. A project that is being made will come for
+/// its slot again.
 pub(super) async fn slots_set_aside(
     store: &Store,
     cell: &str,
-    numbers: &[i32],
+    (numbers, projects): (&[i32], &[Uuid]),
 ) -> Result<Vec<Slot>, StoreError> {
     let rows = sqlx::query(
-        "update slots set state = 'bound' where cell = $1 and number = any($2) and state = 'warm'
-         returning number, cell",
+        "update slots set state = 'dropped' from unnest($2::integer[], $3::uuid[]) as mark (number, project)
+         where slots.cell = $1 and slots.number = mark.number and slots.state = 'warm'
+           and not exists (select from projects p where p.id = mark.project and p.phase = 'provisioning')
+         returning slots.number, slots.cell",
     )
     .bind(cell)
     .bind(numbers)
+    .bind(projects)
     .fetch_all(store.pool())
     .await
     .during("set slots aside")?;

@@ -40,7 +40,8 @@ with roles (role, name) as (select r, replace(r, 'SLOT', 'slot') from unnest(arr
     select 'schema', s.nspname, p, r.name from spaces s, roles r, unnest(array['CREATE', 'USAGE']) p
       where has_schema_privilege(r.role, s.oid, p)
     union all
-    select 'database', d.datname, p, r.name from pg_database d, roles r, unnest(array['CREATE', 'CONNECT', 'TEMPORARY']) p
+    select 'database', d.datname, p, r.name from pg_database d, roles r,
+      unnest(array['CREATE', 'CONNECT', 'TEMPORARY']) p
       where has_database_privilege(r.role, d.oid, p) and d.datname <> 'SLOT'
     union all
     select 'large object', 'any', 'SELECT', r.name from pg_largeobject_metadata l, roles r

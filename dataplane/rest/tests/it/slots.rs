@@ -115,7 +115,7 @@ async fn an_older_control_database_gives_no_slot_away() {
     let set = async |sql: &'static str| {
         sqlx::query(sql).bind(slot.number).execute(&control).await.unwrap();
     };
-    set("update projects set slot = null where slot = $1").await;
+    set("update projects set slot = null, phase = 'erased' where slot = $1").await;
     set("update slots set state = 'warm' where number = $1").await;
     let config = || vec![CellConfig::new("cell-1", &world.cell_url)];
     Cells::connect(config(), &world.key, store).await.unwrap().close().await;
