@@ -163,7 +163,7 @@ fn step_down(group: &Path, server: u32) -> Result<(), String> {
     }
     let below = group.join(SERVER);
     match fs::create_dir(&below) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(wrong(e)),
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(wrong(e)),
         _ => fs::write(below.join("cgroup.procs"), server.to_string()).map_err(wrong),
     }
 }

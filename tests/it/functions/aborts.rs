@@ -120,6 +120,8 @@ async fn clients_that_hang_up_leave_calls_that_end_once_and_no_place_is_lost() {
     told(&database, "answering", "asked", i64::try_from(CUT_ANSWERS).unwrap()).await;
     let ordinary = invoke(&lab, &project, "slow?id=last").await;
     assert_eq!((ordinary.status, &ordinary.body), (200, &json!("done")), "{ordinary:?}");
+    // Logs come a moment later than answers, in order.
+    told(&database, "slow", "ended last", 1).await;
     for (name, text, count) in [
         ("slow", "began", ROUND * ROUNDS + 1),
         ("slow", "ended", ROUND * ROUNDS + 1),

@@ -10,9 +10,9 @@ use super::{deploy, hobby_project};
 
 const FUNCTIONS: i64 = 10;
 const RUNS: i64 = 10_000;
-/// On two slow processors; what it was is printed.
-const ENDED_WITHIN_SECS: u64 = 150;
-const LAG_SECS_MAX: f64 = 120.0;
+/// On two slow processors that do other things besides; what it was is printed.
+const ENDED_WITHIN_SECS: u64 = 360;
+const LAG_SECS_MAX: f64 = 300.0;
 /// Time to write them before they are due.
 const AHEAD_SECS: i64 = 5;
 
