@@ -4,6 +4,7 @@
 //! function finds in its environment is read when a worker is bound and named by a version, so that the call
 //! after a change of a secret gets a worker of its own.
 
+mod attempt;
 mod build;
 mod environment;
 mod log_keeper;
@@ -29,9 +30,10 @@ use crate::Deps;
 use crate::kit::ActorError;
 use environment::Environment;
 
+pub use attempt::RunAnswer;
 pub use build::{Rebuilt, build_all, packaged, rebuild, warnings};
 pub use log_keeper::keep_logs;
-pub use runs::{RunAnswer, forget, run_now, sweep, wake};
+pub use runs::{forget, run_now, sweep, wake};
 
 /// Environments that are remembered.
 const ENVIRONMENTS_MAX: usize = 10_000;

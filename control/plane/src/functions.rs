@@ -4,6 +4,7 @@
 //! and fence of a deploy holds for it.
 
 mod answer;
+mod asked;
 mod deploy;
 mod invoke;
 mod packages;

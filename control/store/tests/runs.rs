@@ -158,7 +158,8 @@ async fn a_key_is_one_run_and_open_runs_are_bounded() {
     assert_eq!(run_enqueue(&db.store, &nobody, now()).await.unwrap(), Enqueued::NoFunction);
     db.sql(
         "insert into function_runs (function_id, source, state, created_at, run_at, idempotency_key)
-         select f.id, 'api', 'due', timestamptz '2024-10-04Z', timestamptz '2024-10-04Z', n::text from functions f, generate_series(1, 4998) n
+         select f.id, 'api', 'due', timestamptz '2024-10-04Z', timestamptz '2024-10-04Z', n::text
+         from functions f, generate_series(1, 4998) n
          where f.project_id = '00000000-0000-0000-0000-000000000001'",
     )
     .await

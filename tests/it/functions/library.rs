@@ -24,14 +24,7 @@ fn every_helper_keeps_the_contract() {
     assert!(done.status.success() && said.contains("# pass 11"), "{said}");
 }
 
-const HELPERS: &str = "import { ai, assets, db, email, getRun402Context, Run402Error } from '@run402/functions';
-    const told = (promise) => promise.then((value) => ({ value }), (e) => ({ status: e.status, code: e.code, is: e instanceof Run402Error }));
-    export default async (req) => Response.json({
-        mail: await told(email.send({ to: 'ada@example.com', subject: 'hello', html: '<p>hello' })),
-        translated: await told(ai.translate('hello', 'es')),
-        implicit: await told(db().from('nothing').select('id')),
-        context: getRun402Context(req),
-    });";
+const HELPERS: &str = include_str!("helpers.mjs");
 
 // Goal: what the platform refuses reaches the function's code with its status and code, and what it says of a
 // request is what the function reads.
@@ -59,30 +52,7 @@ async fn refusals_of_the_platform_reach_the_function_as_they_are() {
 }
 
 /// The published library asks for the request that is being answered, and finds it in what the platform keeps.
-const WITHIN: &str = "import { adminDb, auth, db, functions, getCurrentContext, requireActiveContext, defineFunctionRuns } from '@run402/functions';
-    const runs = defineFunctionRuns({ 'note.add': async ({ run, payload, event }) => {
-        const { envelope } = run;
-        const context = getCurrentContext();
-        await adminDb().from('notes').insert({ text: JSON.stringify({ kind: context.invocationKind, of: envelope.payload, id: context.requestId }) });
-        return { ok: true };
-    } });
-    let after;
-    export default async (req) => {
-        if (req.headers.get('x-run402-trigger') === 'function_run') return runs(req);
-        const context = getCurrentContext();
-        const user = await auth.user();
-        const late = after ? await after : null;
-        const made = await functions.runs.create('within', { eventType: 'note.add', idempotencyKey: 'k', payload: { a: 1 } });
-        const notes = await db().from('notes').select('id');
-        after = new Promise((done) => setTimeout(() => {
-            try { requireActiveContext('late'); done('active'); } catch (e) { done(e.message); }
-        }, 100));
-        return Response.json({
-            kind: context.invocationKind, id: context.requestId, project: context.projectId, host: context.host,
-            asked: [context.request.method, new URL(context.request.url).pathname, context.request.headers['x-custom']],
-            user: user?.email ?? null, notes, run: made.run_id, source: made.source, late,
-        });
-    };";
+const WITHIN: &str = include_str!("within.mjs");
 
 // Contract 03 section 6.6. Goal: within a request the published library knows whose request it is: tables without a
 // request in hand, the user, runs; and after the answer it says no more.

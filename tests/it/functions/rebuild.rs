@@ -27,7 +27,8 @@ async fn a_function_is_built_again_of_the_same_source() {
     // As a version of before would have left it.
     let database = lab.database().await;
     let old = "update function_builds set library_version = '1.0.0',
-        bundle = convert_to('export default () => new Response(\"old\")', 'UTF8') where position('born' in convert_from(bundle, 'UTF8')) > 0";
+        bundle = convert_to('export default () => new Response(\"old\")', 'UTF8')
+        where position('born' in convert_from(bundle, 'UTF8')) > 0";
     assert_eq!(sqlx::query(old).execute(&database).await.unwrap().rows_affected(), 1);
     let first = rebuild(&lab, &wallet, &project, "/a").await;
     assert_eq!((first.status, &first.body["rebuilt"]), (200, &json!(true)), "{first:?}");
@@ -67,7 +68,8 @@ async fn a_rebuild_that_fails_leaves_what_was_served() {
     assert_eq!(made.status, 201, "{made:?}");
     deploy(&lab, &project, "b", "export default () => new Response('b')").await;
     let database = lab.database().await;
-    let gone = "update release_functions set source = replace(source::text, '3.23.8', '3.999.0')::jsonb where name = 'a'";
+    let gone = "update release_functions set source = replace(source::text, '3.23.8', '3.999.0')::jsonb
+        where name = 'a'";
     assert!(sqlx::query(gone).execute(&database).await.unwrap().rows_affected() > 0);
     let failed = rebuild(&lab, &wallet, &project, "/a").await;
     assert_eq!((failed.status, &failed.body["code"]), (422, &json!("FUNCTION_BUILD_FAILED")), "{failed:?}");

@@ -86,7 +86,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         gate: Gate::Lifecycle,
         answer: &[has("status", Kind::Text), has("name", Kind::Text)],
         summary: "Delete a function.",
-        doc: "Refused while a route leads to it: deploy without that route first.",
+        doc: "Refused while a route leads to it: deploy without that route first. Its runs and its log go with it.",
         cli: Some(&["functions", "delete"]),
         mcp: Some("delete_function"),
         ..Operation::REMOVAL

@@ -156,22 +156,24 @@ pub async fn run(command: Functions, context: &Context) -> Outcome {
             let call = Call::new("functions.trigger").path("id", &id).path("name", name);
             client.call(call.service_key(projects.keys(&id)?.service_key)).await
         }
-        Functions::Rebuild { id, name } => {
-            let (_, id) = context.project(Some(&id))?;
-            let call = Call::new("functions.rebuild").path("id", &id).path("name", name);
-            signing_client(context)?.call(call.wallet()).await
-        }
-        Functions::RebuildAll { id } => {
-            let (_, id) = context.project(id.as_deref())?;
-            let call = Call::new("functions.rebuild_all").path("id", &id);
-            signing_client(context)?.call(call.wallet()).await
-        }
+        Functions::Rebuild { id, name } => rebuild(context, Some(&id), Some(&name)).await,
+        Functions::RebuildAll { id } => rebuild(context, id.as_deref(), None).await,
         Functions::Delete { id, name } => {
             let (projects, id) = context.project(Some(&id))?;
             let call = Call::new("functions.delete").path("id", &id).path("name", name);
             client.call(call.service_key(projects.keys(&id)?.service_key)).await.map(ok)
         }
     }
+}
+
+/// One function, or all of them.
+async fn rebuild(context: &Context, id: Option<&str>, name: Option<&str>) -> Outcome {
+    let (_, id) = context.project(id)?;
+    let call = match name {
+        Some(name) => Call::new("functions.rebuild").path("id", &id).path("name", name),
+        None => Call::new("functions.rebuild_all").path("id", &id),
+    };
+    signing_client(context)?.call(call.wallet()).await
 }
 
 /// What is to change, in the words of the wire.

@@ -90,7 +90,7 @@ pub enum Enqueued {
 pub enum Refused {
     NotFound,
     /// It is not where this could be done.
-    Standing(FunctionRun),
+    Standing(Box<FunctionRun>),
 }
 
 /// Which runs of a function.
@@ -273,7 +273,7 @@ pub async fn run_cancel(
         changed(store, sqlx::query(sql).bind(id.0).bind(project.0).bind(now), "call a run off").await?;
     let Some(run) = run_find(store, project, id, now).await? else { return Ok(Err(Refused::NotFound)) };
     let stands = done || run.status == "cancelled";
-    Ok(if stands { Ok(run) } else { Err(Refused::Standing(run)) })
+    Ok(if stands { Ok(run) } else { Err(Refused::Standing(run.into())) })
 }
 
 /// Begins a run anew that ended without success, as another generation of it.
@@ -303,7 +303,7 @@ pub async fn run_redrive(
         .bind(retry.map(|retry| retry.max_secs));
     let done = changed(store, query, "begin a run anew").await?;
     let Some(run) = run_find(store, project, id, now).await? else { return Ok(Err(Refused::NotFound)) };
-    Ok(if done { Ok(run) } else { Err(Refused::Standing(run)) })
+    Ok(if done { Ok(run) } else { Err(Refused::Standing(run.into())) })
 }
 
 /// Puts a run back that this node took, as if it had not; false when it has it no longer.

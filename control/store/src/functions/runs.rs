@@ -243,7 +243,8 @@ pub async fn run_end(
              when $9::timestamptz is not null then 'due' else 'failed' end as state
            from function_runs where id = $1 and attempt_id = $2 and state = 'running' for update),
          ended as (
-           update function_runs r set state = j.state, ended_at = case when j.state = 'due' then null else $4::timestamptz end,
+           update function_runs r set state = j.state,
+             ended_at = case when j.state = 'due' then null else $4::timestamptz end,
              next_at = coalesce($9, r.next_at), status = $5, error = $6, error_code = $7, is_retryable = $8,
              attempt_ended_at = $4, updated_at = $4, payload = case when $3 then null else r.payload end
            from judged j where r.id = j.id returning r.function_id, r.started_at, r.due_at),
@@ -280,7 +281,8 @@ pub async fn runs_reclaim(store: &Store, now: DateTime<Utc>) -> Result<u64, Stor
              when attempt < attempts_max and source <> 'manual' then 'due' else 'failed' end as state
            from function_runs where state = 'running' and believed_until < clock_timestamp()
            for update skip locked)
-         update function_runs r set state = j.state, ended_at = case when j.state = 'due' then null else $1::timestamptz end,
+         update function_runs r set state = j.state,
+           ended_at = case when j.state = 'due' then null else $1::timestamptz end,
            next_at = $1, attempt_ended_at = $1, updated_at = $1, error = 'the server that ran it ended',
            error_code = 'SERVER_ENDED', is_retryable = true
          from judged j where r.id = j.id",
