@@ -307,7 +307,10 @@ async fn settle_deferred(bench: &mut Bench) {
     assert_eq!(bench.site.status(&plan).await, Status::SchemaSettling);
     bench.control.mend().await;
     let mut inside = bench.site.inside().await;
-    let away = |from: &str, to: &str| format!("alter table r402.{from} rename to {to}");
+    // Unseen by what counts changes of the schema, which counts in that very table.
+    let away = |from: &str, to: &str| {
+        format!("set session_replication_role = replica; alter table r402.{from} rename to {to}")
+    };
     let rename = sqlx::AssertSqlSafe(away("schema_version", "elsewhere"));
     sqlx::raw_sql(rename).execute(&mut inside).await.unwrap();
     for _ in 0..2 {
