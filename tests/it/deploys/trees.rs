@@ -75,8 +75,8 @@ async fn carried_out(lab: &Lab, wallet: &Wallet, plan: &Value) -> Value {
     .await
 }
 
-// Contract 02 section 3.1. Goal: one content plan for all of a new site, as published clients ask for it. Method: as many
-// objects as a site may have files; and one more.
+// Contract 02 section 3.1. Goal: one content plan for all of a new site, as published clients ask for it. Method: as
+// many objects as a site may have files; and one more.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_content_plan_asks_for_a_whole_new_site() {
     let lab = Lab::start().await;
@@ -97,8 +97,8 @@ async fn one_content_plan_asks_for_a_whole_new_site() {
     assert_eq!((refused.status, &refused.body["code"]), (400, &json!("BAD_REQUEST")));
 }
 
-// I02. Goal: names that differ in case are two files, each shown under its own name only. Method: deploy such pairs; ask
-// for a third spelling.
+// I02. Goal: names that differ in case are two files, each shown under its own name only. Method: deploy such pairs;
+// ask for a third spelling.
 #[tokio::test]
 async fn names_that_differ_in_case_are_two_files() {
     let lab = Lab::start().await;
