@@ -25,8 +25,8 @@ fn rights(answer: &Answer) -> Vec<(String, String)> {
     rights
 }
 
-// I08. Goal: no origin is told anything that another is not, and no answer goes with credentials, so neither an origin of
-// a chosen form nor a cache of preflights gains anything. Method: ask with each origin, by GET and as preflight: the
+// I08. Goal: no origin is told anything that another is not, and no answer goes with credentials, so neither an origin
+// of a chosen form nor a cache of preflights gains anything. Method: ask with each origin, by GET and as preflight: the
 // API's public and private routes, its refusals, a site, a blob.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_origin_gets_the_same_rights_and_none_with_credentials() {

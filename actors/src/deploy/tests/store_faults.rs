@@ -84,7 +84,7 @@ async fn a_sweep_that_dies_anywhere_is_made_good_by_the_next() {
     let writes: Vec<String> = bench.look().await.into_iter().map(|write| write.key).collect();
     let writes: Vec<&String> = writes.iter().filter(|key| key.starts_with("content_")).collect();
     assert!(writes.len() >= 2, "{writes:?}");
-    assert_eq!(bench.site.contents.asked(), ["delete garbage"]);
+    assert!(bench.site.contents.asked().iter().any(|role| role == "delete garbage"));
     let deaths = Death::ALL.into_iter().filter(|death| *death != Death::Stalled);
     let writes = deaths.flat_map(|death| writes.iter().map(move |key| (Some((*key, death)), None)));
     let deletions = [StoreFault::Away, StoreFault::DoneButAway].map(|fault| (None, Some(fault)));
