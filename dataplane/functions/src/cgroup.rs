@@ -170,8 +170,6 @@ fn step_down(group: &Path, server: u32) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
     use super::*;
 
     const LIMITS: Limits = Limits {
