@@ -163,13 +163,13 @@ async fn an_attempt_that_was_given_up_does_not_end_the_next_one() {
             (provider.calls(MADE).len() == before + count).then_some(())
         })
         .await;
-        waiting
+        [waiting]
     };
-    let first = another(Fault::FailsLate, 1).await;
+    let [first] = another(Fault::FailsLate, 1).await;
     // Past the attempt's time, and not yet given up for good.
     let secs = json!({ "advance_secs": 20 });
     assert_eq!(lab.send(lab.http.post(lab.url("/lab/clock")).json(&secs)).await.status, 200);
-    let second = another(Fault::Late, 2).await;
+    let [second] = another(Fault::Late, 2).await;
     let made = second.await.unwrap().unwrap();
     assert_eq!(made.status(), 200, "{}", made.text().await.unwrap());
     drop(first.await.unwrap().unwrap());
