@@ -201,8 +201,8 @@ const AWAY: [S3Fault; 5] = [
     S3Fault::Lost,
 ];
 
-// I01, E08, J11. Goal: bytes are named by what they are, whatever the store says when they are hashed. Method: each fault
-// of that read, once; those of a store that is away for good, or keeps to its lie, always.
+// I01, E08, J11. Goal: bytes are named by what they are, whatever the store says when they are hashed. Method: each
+// fault of that read, once; those of a store that is away for good, or keeps to its lie, always.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_store_spoils_while_an_upload_is_hashed_is_made_good_by_a_repeat() {
     let mut spoilt = Spoilt::start().await;
@@ -216,8 +216,8 @@ async fn what_the_store_spoils_while_an_upload_is_hashed_is_made_good_by_a_repea
     spoilt.each_is_counted_once().await;
 }
 
-// I01, E08, J11. Goal: the same for what puts bytes in their place. Method: each fault at the look, the copy, the list of
-// parts and their join; once, and for good.
+// I01, E08, J11. Goal: the same for what puts bytes in their place. Method: each fault at the look, the copy, the list
+// of parts and their join; once, and for good.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_store_spoils_while_an_upload_is_put_in_its_place_is_made_good_by_a_repeat() {
     let mut spoilt = Spoilt::start().await;
