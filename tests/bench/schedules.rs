@@ -67,7 +67,8 @@ async fn watch(pid: u32, backends: &dyn Fn() -> Vec<u32>) -> (f64, f64) {
 async fn schedules(database: &PgPool, project: &str) {
     let id = uuid::Uuid::parse_str(project.trim_start_matches("prj_")).unwrap();
     let script = format!(
-        "insert into functions (project_id, name, fingerprint, created_at, updated_at, schedule, next_due_at, is_planned)
+        "insert into functions (project_id, name, fingerprint, created_at, updated_at, schedule, next_due_at,
+             is_planned)
            select '{id}', 'f-' || n, 'bench', now(), now(), '0 0 * * *', now() + interval '1 day', true
            from generate_series(1, {SCHEDULES}) n;
          analyze functions;"

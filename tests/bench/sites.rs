@@ -70,7 +70,8 @@ async fn many(lab: &Lab, wrk: &Path, table: &mut Table, folder: &Path) {
          create temporary table made on commit drop as
            select gen_random_uuid() as id, n, p.id as project_id, p.active_release as release_id
            from projects p, generate_series(0, {SITES} - 1) n where p.public_id = '{public_id}';
-         insert into releases (id, project_id, operation_id, plan_id, status, digest, deployment_id, created_by, created_at)
+         insert into releases (id, project_id, operation_id, plan_id, status, digest, deployment_id, created_by,
+             created_at)
            select m.id, m.project_id, r.operation_id, r.plan_id, 'superseded', r.digest,
              'dpl_many_' || lpad(to_hex(m.n), 6, '0'), r.created_by, r.created_at
            from made m join releases r on r.id = m.release_id;

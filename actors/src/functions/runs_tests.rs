@@ -106,7 +106,12 @@ async fn an_attempt_that_was_given_up_does_not_end_the_run() {
     let second = claim().await.pop().unwrap();
     assert_eq!((second.id, first.attempt, second.attempt), (first.id, 1, 2));
 
-    let end = |succeeded| RunEnd { succeeded, status: Some(if succeeded { 200 } else { 500 }), error: None };
+    let end = |succeeded| RunEnd {
+        succeeded,
+        status: Some(if succeeded { 200 } else { 500 }),
+        error: None,
+        retry_at: None,
+    };
     let row = async || -> (String, i64) {
         let query = "select state, run_count from function_runs, functions";
         sqlx::query_as(query).fetch_one(&raw).await.unwrap()

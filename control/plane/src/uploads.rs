@@ -109,7 +109,7 @@ impl Plane {
         }
         let layout = layout(upload, multipart);
         let size = |number| layout.size_of(number).unwrap_or_default();
-        let joined = layout.spans().into_iter().map(|span| span.number);
+        let joined = layout.spans().map(|span| span.number);
         Ok(joined.map(|number| Part { number, size_bytes: size(number), etag: None }).collect())
     }
 

@@ -180,8 +180,8 @@ async fn a_store_that_is_away_is_told_apart_from_an_absent_object() {
     assert_eq!(server.blobs.head("x").await.unwrap(), None);
 }
 
-// I01. Goal: a URL is good until its time is over, and while it is, for the same bytes again. Method: one that lives for
-// two seconds, used twice, and then until it is refused.
+// I01. Goal: a URL is good until its time is over, and while it is, for the same bytes again. Method: one that lives
+// for two seconds, used twice, and then until it is refused.
 #[tokio::test]
 async fn a_presigned_url_is_reusable_until_it_expires() {
     let server = serve().await;

@@ -429,7 +429,7 @@ async fn a_function_begins_runs_and_all_of_them_are_looked_at_alike() {
     // A schedule's run is one of them.
     let body = json!({ "name": "work", "code": WORK, "schedule": "0 0 * * *" });
     assert_eq!(send_deploy(&lab, &project, body).await.status, 201);
-    let by_hand = admin(&lab, &project, "POST", "/work/trigger", Some(json!({}))).await;
+    let by_hand = admin(&lab, &project, "POST", &format!("/{}/trigger", "work"), Some(json!({}))).await;
     assert_eq!(by_hand.status, 200, "{by_hand:?}");
     let id = by_hand.body["request_id"].as_str().unwrap().to_owned();
     let run = on_run(&lab, &project, "GET", &id).await.body;

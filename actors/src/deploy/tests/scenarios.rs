@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use blobs::Blobs;
-use functions::{Bundler, Egress, Gateway, Isolation, RunnerConfig, Workers};
+use functions::{Bundler, Cgroups, Egress, Gateway, Isolation, RunnerConfig, Workers};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::content::{AssetChange, AssetPut, Visibility};
@@ -81,6 +81,7 @@ pub(super) fn copying_host(folder: &std::path::Path) -> Arc<FunctionHost> {
         launcher: "/nowhere".into(),
         folder: folder.to_owned(),
         isolation: Isolation::None,
+        cgroups: Cgroups::find(),
         workers_max: 1,
         packages: None,
     };
@@ -211,7 +212,7 @@ impl Site {
         let before = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).fetch_all(&mut self.breaker).await.unwrap();
         let before = before.iter().map(|row| sqlx::Row::get::<String, _>(row, 0));
         let delete = before.filter(|key| key != "always.txt").collect();
-        spec.assets = Some(AssetChange { put, delete });
+        spec.assets = Some(AssetChange { put, delete, sync: Vec::new() });
         let look = |name: &str, path: &str, status| super::super::Check {
             name: name.into(),
             path: Some(path.into()),

@@ -160,8 +160,8 @@ pub(super) async fn slots_bound(store: &Store, cell: &str) -> Result<(Vec<i32>, 
 }
 
 /// Takes warm slots out of the pool that are somebody's, given pairs of a slot and a project. For this control database
-/// they are gone; their databases stay, for whoever puts their projects back. A project that is being made will come for
-/// its slot again.
+/// they are gone; their databases stay, for whoever puts their projects back. A project that is being made will come
+/// for its slot again.
 pub(super) async fn slots_set_aside(
     store: &Store,
     cell: &str,
