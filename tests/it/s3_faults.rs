@@ -337,6 +337,7 @@ async fn an_end_that_takes_longer_than_a_request_goes_on_and_is_asked_for_again(
     let mut lab = lab;
     lab.server.kill();
     proxy.honest();
+    proxy.relay_to_nothing();
     let words =
         ["--s3-endpoint", &proxy.url, "--completion-wait-secs", "1", "--single-put-bytes-max", "5242880"];
     let lab = lab.again_with(words.map(str::to_owned).into()).await;

@@ -89,6 +89,11 @@ impl S3Proxy {
         *self.state.upstream.lock().unwrap() = Some(url.trim_start_matches("http://").to_owned());
     }
 
+    /// The store is gone, and the next one is somewhere else: until then it looks empty.
+    pub fn relay_to_nothing(&self) {
+        *self.state.upstream.lock().unwrap() = None;
+    }
+
     /// From now on `rule` decides about every request.
     pub fn on(&self, rule: impl Fn(&S3Request) -> S3Fault + Send + Sync + 'static) {
         *self.state.rule.lock().unwrap() = Some(Arc::new(rule));

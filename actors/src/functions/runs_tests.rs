@@ -74,6 +74,7 @@ async fn one_due(raw: &PgPool, world: &World) {
          select id, 'f', 'node22', repeat('a', 64), 1, 128, '{}' from releases",
         "insert into functions (project_id, name, fingerprint, created_at, updated_at)
          select id, 'f', '', now(), now() from projects",
+        "reset session_replication_role",
     ] {
         sqlx::query(text).execute(&mut *connection).await.unwrap();
     }
