@@ -127,7 +127,7 @@ async fn a_site_with_an_api_a_cron_and_a_secret_is_deployed_and_looked_at_by_wor
     .await;
     assert!(run(&["runs", "logs", id, run_id])["logs"].is_array());
     assert_eq!(run(&["functions", "rebuild", id, "api"])["rebuilt"], true);
-    assert_eq!(run(&["functions", "rebuild-all", id])["rebuilt_count"], 1);
+    assert_eq!(run(&["functions", "rebuild-all", id])["rebuilt_count"], 2);
 
     let hello =
         file("hello.ts", "export default async (req: Request) => new Response(`got ${await req.text()}`);");
