@@ -1,7 +1,9 @@
 //! An object store that is slow, away, or lies: what it spoils is done again or refused with a code. Nobody is shown
 //! other bytes than were put, and nothing that was taken is lost.
 
+use std::collections::HashSet;
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -299,10 +301,13 @@ async fn an_end_that_takes_longer_than_a_request_goes_on_and_is_asked_for_again(
     let args = ["--completion-wait-secs", "1", "--single-put-bytes-max", "5242880"];
     let (lab, proxy) = behind(&args).await;
     let (_, project) = lab.project().await;
+    // Each object once: what is small ends within its request or not at all.
     let slow = || {
-        proxy.on(|r| {
+        let read = Mutex::new(HashSet::new());
+        proxy.on(move |r| {
             let hash = r.method == "GET" && is_staged(r) && r.query.contains("GetObject");
-            if hash { S3Fault::Slow(Duration::from_secs(4)) } else { S3Fault::Honest }
+            let slow = hash && read.lock().unwrap().insert(r.key.clone());
+            if slow { S3Fault::Slow(Duration::from_secs(4)) } else { S3Fault::Honest }
         })
     };
     let good = bytes(9 << 20, 1);
