@@ -141,7 +141,7 @@ impl Cache {
     pub async fn target(&self, store: &Store, host: &SiteHost) -> Result<Option<SiteTarget>, StoreError> {
         let known = lock(&self.inner.hosts).get(host).copied();
         if let Some(known) = known
-            && known.asked_at.is_some_and(|at| self.inner.is_fresh(at, monotonic()))
+            && known.asked_at.is_some_and(|at| self.inner.is_fresh(at, known.target.is_some(), monotonic()))
         {
             return Ok(known.target);
         }
@@ -230,11 +230,18 @@ impl Cache {
         }
     }
 
-    /// A name moved.
+    /// A name moved, and with it the domains that show it, whichever they are.
     pub fn forget_name(&self, name: &str) {
         self.inner.hints.fetch_add(1, Ordering::SeqCst);
-        if let Some(known) = lock(&self.inner.hosts).peek_mut(&SiteHost::Subdomain(name.to_owned())) {
-            known.asked_at = None;
+        for (host, known) in lock(&self.inner.hosts).iter_mut() {
+            let moved = match host {
+                SiteHost::Subdomain(known) => known == name,
+                SiteHost::Custom(_) => true,
+                _ => false,
+            };
+            if moved {
+                known.asked_at = None;
+            }
         }
     }
 
@@ -271,11 +278,12 @@ impl Cache {
 }
 
 impl Inner {
-    /// Whether nothing can have moved unnoticed since it was asked.
-    fn is_fresh(&self, asked_at: Instant, now: Instant) -> bool {
+    /// Whether nothing can have moved unnoticed since it was asked. No hint names a host that showed nothing.
+    fn is_fresh(&self, asked_at: Instant, is_shown: bool, now: Instant) -> bool {
         let young = |at: Instant| now.saturating_duration_since(at) < FRESH;
         young(asked_at)
-            || lock(&self.heard).is_some_and(|heard| heard.since <= asked_at && young(heard.tried_at))
+            || is_shown
+                && lock(&self.heard).is_some_and(|heard| heard.since <= asked_at && young(heard.tried_at))
     }
 }
 
