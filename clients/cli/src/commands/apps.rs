@@ -1,10 +1,9 @@
 //! `run402 apps`.
 
-use client::local::ProjectKeys;
-use client::{Call, ClientError, LocalError};
+use client::{Call, LocalError};
 use serde_json::{Map, Value, json};
 
-use super::tier::with_receipt;
+use super::projects::keep_keys;
 use super::{Outcome, confirmed, ok};
 use crate::context::Context;
 
@@ -173,19 +172,7 @@ async fn fork(body: Value, context: &Context) -> Outcome {
     context.projects.load()?;
     let client = context.paying().await?;
     let answer = client.send(Call::new("apps.fork").wallet().json(body)).await?;
-    let keep = || {
-        let (id, anon_key) = (answer.text("project_id")?, answer.text("anon_key")?);
-        let keys = ProjectKeys { anon_key, service_key: answer.text("service_key")? };
-        context.projects.change(|projects| {
-            projects.add(id, keys);
-            Ok(())
-        })
-    };
-    if let Err(error) = keep() {
-        // The keys are handed out once: whoever reads the error still has them.
-        return Err(ClientError::Local(error.detail("created", answer.body.clone())));
-    }
-    Ok(with_receipt(answer.body, answer.receipt))
+    keep_keys(answer, context)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `run402 projects`.
 
 use client::local::ProjectKeys;
-use client::{Call, ClientError, LocalError};
+use client::{Answer, Call, ClientError, LocalError};
 use serde_json::{Map, Value, json};
 
 use super::admin::{WINDOW, meant};
@@ -126,6 +126,11 @@ async fn provision(name: Option<String>, tier: String, context: &Context) -> Out
     }
     let client = context.paying().await?;
     let answer = client.send(Call::new("projects.create").wallet().json(body)).await?;
+    keep_keys(answer, context)
+}
+
+/// Keeps the keys of a project that was just made, and makes it the active one.
+pub(super) fn keep_keys(answer: Answer, context: &Context) -> Outcome {
     let keep = || {
         let (id, anon_key) = (answer.text("project_id")?, answer.text("anon_key")?);
         let keys = ProjectKeys { anon_key, service_key: answer.text("service_key")? };
