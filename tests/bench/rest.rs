@@ -22,6 +22,10 @@ use store::cells::{CellConfig, Cells, Login, Slot};
 use store::{MasterKey, Store};
 use types::SystemClock;
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// As many as the engine opens for one project's visitors.
 const CALLERS: usize = 6;
 const TURN: Duration = Duration::from_millis(1_500);
@@ -50,9 +54,9 @@ const TABLES: &str = "
 /// What somebody would write by hand for [`EMBED`].
 const BY_HAND: &str = "select coalesce(json_agg(d), '[]')::text from (select d.id, d.name,
   (select coalesce(json_agg(f), '[]') from (select f.id, f.title,
-    (select coalesce(json_agg(r), '[]') from (select r.part from roles r where r.film_id = f.id) r) as roles
-    from films f where f.director_id = d.id) f) as films
-  from directors d where d.id < $1 order by d.id limit 10) d";
+    (select coalesce(json_agg(r), '[]') from (select r.part from SCHEMA.roles r where r.film_id = f.id) r) as roles
+    from SCHEMA.films f where f.director_id = d.id) f) as films
+  from SCHEMA.directors d where d.id < $1 order by d.id limit 10) d";
 const EMBED: &str = "select=id,name,films(id,title,roles(part))&id=lt.500&order=id&limit=10";
 
 struct World {
@@ -133,7 +137,8 @@ impl World {
         let rest = Rest::new(self.cells.clone());
         let [settings, main] = rest.statements(&self.slot, &who(), ask).await.unwrap();
         drop(rest);
-        let hand = by_hand.map(|text| (text.to_owned(), vec![Some("500".to_owned())]));
+        let hand =
+            by_hand.map(|text| (text.replace("SCHEMA", &self.slot.schema()), vec![Some("500".to_owned())]));
         let (same, hand) = (vec![settings.clone(), main], hand.map(|hand| vec![settings, hand]));
         let (mut ours, mut theirs, mut by_hands) = (Vec::new(), Vec::new(), Vec::new());
         let (mut latencies, mut cpu, mut requests) = (Latencies::default(), 0.0, 0);

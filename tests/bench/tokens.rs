@@ -19,6 +19,10 @@ use tests::Lab;
 use types::{OsEntropy, ProjectId};
 use users::token::{Claims, Role, Subject, sign, verify};
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const NOW: i64 = 1_900_000_000;
 const TOKENS: usize = 512;
 const TURN: Duration = Duration::from_millis(100);

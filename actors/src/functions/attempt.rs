@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use functions::Call;
 use serde_json::{Value, json};
-use store::functions::{Asked, ClaimedRun, RunEnd, RunError, live_function_find};
+use store::functions::{Asked, ClaimedRun, RunEnd, RunError};
 use types::rfc3339;
 
 use super::FunctionHost;
@@ -32,13 +32,14 @@ pub(super) async fn attempt(
         let retry_at = retry_at(run, is_retryable, deps.clock.now());
         (RunEnd { succeeded: false, status: None, error: Some(error), retry_at }, None)
     };
-    let function = match live_function_find(&deps.store, run.project, &run.name).await {
-        Ok(Some(live)) => live.function,
+    let function = match host.function(deps, run.live.release, &run.name).await {
+        Ok(Some(function)) => function,
         Ok(None) => return failed("FUNCTION_NOT_FOUND", "the function is gone".to_owned(), false),
         Err(e) => return failed("UNAVAILABLE", format!("the function was not read: {e}"), true),
     };
     deps.meter.count(run.account, run.project);
-    match host.call(deps, run.project, &function, call(host, run)).await {
+    let at = (&*function, run.live.version.clone());
+    match host.call_in(deps, run.project, at, call(host, run)).await {
         Ok(reply) => {
             let succeeded = (200..300).contains(&reply.status);
             let is_retryable = reply.status == 429 || reply.status >= 500;
@@ -137,6 +138,7 @@ fn short(body: &[u8], status: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use store::functions::LiveAt;
     use types::{AccountId, ProjectId};
 
     use super::*;
@@ -162,6 +164,7 @@ mod tests {
             project: ProjectId(uuid::Uuid::nil()),
             account: AccountId(uuid::Uuid::nil()),
             name: "work".to_owned(),
+            live: LiveAt { release: types::ReleaseId(uuid::Uuid::nil()), version: String::new() },
             run_at: now,
             source: "api".to_owned(),
             attempt: 1,

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod build;
+mod ends;
 mod environment;
 mod log_keeper;
 mod runs;
@@ -13,6 +14,7 @@ mod runs;
 mod runs_tests;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -21,10 +23,11 @@ use functions::{
     Workers,
 };
 use futures::FutureExt;
+use store::StoreError;
 use store::projects::Secret;
 use store::releases::ReleaseFunction;
 use tokio::sync::Semaphore;
-use types::ProjectId;
+use types::{ProjectId, ReleaseId};
 
 use crate::Deps;
 use crate::kit::ActorError;
@@ -37,6 +40,8 @@ pub use runs::{forget, run_now, sweep, wake};
 
 /// Environments that are remembered.
 const ENVIRONMENTS_MAX: usize = 10_000;
+/// Functions of releases that are remembered.
+const RELEASED_MAX: usize = 10_000;
 /// Calls of functions by functions in a row.
 pub const DEPTH_MAX: u32 = 5;
 
@@ -59,10 +64,14 @@ pub struct FunctionHost {
     parts: HostParts,
     refused: OnceLock<String>,
     environments: Mutex<HashMap<ProjectId, Arc<Environment>>>,
+    released: Mutex<HashMap<(ReleaseId, String), Arc<ReleaseFunction>>>,
     /// Places of runs.
     runs: Arc<Semaphore>,
     /// Held by whoever looks for due ones.
     taking: tokio::sync::Mutex<()>,
+    /// Somebody wishes that it is looked again.
+    wanted: AtomicBool,
+    ends: ends::Ends,
 }
 
 impl FunctionHost {
@@ -72,8 +81,11 @@ impl FunctionHost {
             parts,
             refused: OnceLock::new(),
             environments: Mutex::default(),
+            released: Mutex::default(),
             runs,
             taking: tokio::sync::Mutex::default(),
+            wanted: AtomicBool::new(false),
+            ends: ends::Ends::default(),
         }
     }
 
@@ -133,10 +145,28 @@ impl FunctionHost {
         function: &ReleaseFunction,
         call: Call,
     ) -> Result<Reply, RunError> {
+        let version = store::functions::environment_version(&deps.store, project).await.map_err(|e| {
+            tracing::error!(project.id = %project, error = &e as &dyn std::error::Error, "no environment");
+            RunError::Unavailable
+        })?;
+        self.call_in(deps, project, (function, version), call).await
+    }
+
+    /// The same, where the version of the environment was read already.
+    ///
+    /// # Errors
+    /// `RunError`.
+    pub async fn call_in(
+        &self,
+        deps: &Arc<Deps>,
+        project: ProjectId,
+        (function, version): (&ReleaseFunction, String),
+        call: Call,
+    ) -> Result<Reply, RunError> {
         if self.refused().is_some() {
             return Err(RunError::Unavailable);
         }
-        let environment = self.environment(deps, project).await.map_err(|e| {
+        let environment = self.environment(deps, project, version).await.map_err(|e| {
             tracing::error!(project.id = %project, error = &e as &dyn std::error::Error, "no environment");
             RunError::Unavailable
         })?;
@@ -154,9 +184,38 @@ impl FunctionHost {
         running.await.unwrap_or(Err(RunError::Ended))
     }
 
-    /// What the project's functions find, as it is now.
-    async fn environment(&self, deps: &Deps, project: ProjectId) -> Result<Arc<Environment>, ActorError> {
-        let version = store::functions::environment_version(&deps.store, project).await?;
+    /// A function of a release, which never changes: from memory.
+    ///
+    /// # Errors
+    /// `Db`, `Corrupt`.
+    pub async fn function(
+        &self,
+        deps: &Deps,
+        release: ReleaseId,
+        name: &str,
+    ) -> Result<Option<Arc<ReleaseFunction>>, StoreError> {
+        let key = (release, name.to_owned());
+        if let Some(known) = lock(&self.released).get(&key).cloned() {
+            return Ok(Some(known));
+        }
+        let found = store::functions::release_function_find(&deps.store, release, name).await?.map(Arc::new);
+        if let Some(found) = &found {
+            let mut all = lock(&self.released);
+            if all.len() >= RELEASED_MAX {
+                all.clear();
+            }
+            all.insert(key, found.clone());
+        }
+        Ok(found)
+    }
+
+    /// What the project's functions find, as of a version.
+    async fn environment(
+        &self,
+        deps: &Deps,
+        project: ProjectId,
+        version: String,
+    ) -> Result<Arc<Environment>, ActorError> {
         let known = lock(&self.environments).get(&project).cloned();
         if let Some(known) = known.filter(|known| known.version == version) {
             return Ok(known);

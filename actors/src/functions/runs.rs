@@ -6,14 +6,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use functions::Cron;
 use store::accounts::standing_find;
 use store::functions::{
-    Advance, ClaimedRun, DueFunction, functions_advance, functions_due, run_block, run_end, run_start,
-    runs_claim, runs_drop_before, runs_expire, runs_overlapped, runs_reclaim,
+    Advance, ClaimedRun, DueFunction, functions_advance, functions_due, run_block, run_start, runs_claim,
+    runs_drop_before, runs_expire, runs_overlapped, runs_reclaim,
 };
 use types::{AccountId, Lifecycle, ProjectId, kill_point};
 
@@ -68,10 +69,18 @@ pub fn wake(deps: &Arc<Deps>) {
     });
 }
 
-/// Takes runs while there are places for them.
+/// Takes runs while there are places for them. Of many at once one looks, again for as long as others came meanwhile.
 async fn take(deps: &Arc<Deps>, host: &Arc<FunctionHost>) -> Result<(), ActorError> {
-    // Of many at once one looks.
-    let Ok(_turn) = host.taking.try_lock() else { return Ok(()) };
+    host.wanted.store(true, Ordering::SeqCst);
+    while host.wanted.load(Ordering::SeqCst) {
+        let Ok(_turn) = host.taking.try_lock() else { return Ok(()) };
+        host.wanted.store(false, Ordering::SeqCst);
+        take_all(deps, host).await?;
+    }
+    Ok(())
+}
+
+async fn take_all(deps: &Arc<Deps>, host: &Arc<FunctionHost>) -> Result<(), ActorError> {
     loop {
         let places = host.runs.available_permits();
         if places == 0 || host.runs.is_closed() {
@@ -86,26 +95,13 @@ async fn take(deps: &Arc<Deps>, host: &Arc<FunctionHost>) -> Result<(), ActorErr
             let (deps, host) = (deps.clone(), host.clone());
             let place = host.runs.clone().try_acquire_owned();
             tokio::spawn(async move {
-                let _place = place;
-                let mut next = Some(run);
-                while let Some(run) = next {
-                    carry_out(&deps, &host, &run).await;
-                    // Not left to the next tick: a second is long when many are due.
-                    next = another(&deps, &host).await;
-                }
+                carry_out(&deps, &host, run).await;
+                drop(place);
+                // Not left to the next tick: a second is long when many are due.
+                wake(&deps);
             });
         }
     }
-}
-
-/// One more run that is due.
-async fn another(deps: &Deps, host: &FunctionHost) -> Option<ClaimedRun> {
-    if host.runs.is_closed() {
-        return None;
-    }
-    let taken = runs_claim(&deps.store, deps.node, deps.clock.now(), 1).await;
-    // The next tick meets the same failure, and tells of it.
-    taken.ok()?.pop()
 }
 
 /// Forgets old runs.
@@ -178,22 +174,22 @@ pub async fn run_now(
     let started = run_start(&deps.store, (project, name), deps.node, deps.clock.now()).await?;
     let Some(run) = started else { return Ok(None) };
     let (end, answer) = attempt(deps, &host, &run).await;
-    run_end(&deps.store, &run, &end, deps.clock.now()).await?;
-    let failed = || RunAnswer {
+    let answer = answer.unwrap_or_else(|| RunAnswer {
         request_id: run.id.to_string(),
         status: UNANSWERED,
         body: Bytes::from(end.error.as_ref().map(|error| error.message.clone()).unwrap_or_default()),
-    };
-    Ok(Some(answer.unwrap_or_else(failed)))
+    });
+    host.ends.write((&deps.store, deps.clock.as_ref()), run, end).await?;
+    Ok(Some(answer))
 }
 
 /// The status of a run that the function did not answer.
 const UNANSWERED: u16 = 500;
 
 /// Calls the function and writes how it ended.
-async fn carry_out(deps: &Arc<Deps>, host: &FunctionHost, run: &ClaimedRun) {
+async fn carry_out(deps: &Arc<Deps>, host: &FunctionHost, run: ClaimedRun) {
     kill_point!("run.claimed");
-    match held_back(deps, run).await {
+    match held_back(deps, &run).await {
         Ok(false) => {}
         Ok(true) => return,
         Err(e) => {
@@ -202,13 +198,14 @@ async fn carry_out(deps: &Arc<Deps>, host: &FunctionHost, run: &ClaimedRun) {
             return;
         }
     }
-    let (end, _) = attempt(deps, host, run).await;
+    let (end, _) = attempt(deps, host, &run).await;
     kill_point!("run.answered");
-    match run_end(&deps.store, run, &end, deps.clock.now()).await {
+    let id = run.id;
+    match host.ends.write((&deps.store, deps.clock.as_ref()), run, end).await {
         Ok(true) => kill_point!("run.ended"),
-        Ok(false) => tracing::warn!(run.id = %run.id, "a run ended after it was given up"),
+        Ok(false) => tracing::warn!(run.id = %id, "a run ended after it was given up"),
         Err(e) => {
-            tracing::warn!(run.id = %run.id, error = &e as &dyn std::error::Error, "a run's end is not written")
+            tracing::warn!(run.id = %id, error = &e as &dyn std::error::Error, "a run's end is not written")
         }
     }
 }

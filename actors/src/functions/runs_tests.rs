@@ -1,9 +1,11 @@
 //! Planning, on a real Postgres.
 
+use futures::future::join_all;
 use sqlx::PgPool;
-use store::functions::{RunEnd, run_end, runs_claim, runs_reclaim};
+use store::functions::{ClaimedRun, RunEnd, RunError, runs_claim, runs_reclaim};
 use types::{Clock, NodeId, OsEntropy};
 
+use super::ends::Ends;
 use super::runs::plan;
 use crate::testing::World;
 
@@ -117,12 +119,49 @@ async fn an_attempt_that_was_given_up_does_not_end_the_run() {
         let query = "select state, run_count from function_runs, functions";
         sqlx::query_as(query).fetch_one(&raw).await.unwrap()
     };
-    assert!(
-        !run_end(&world.store, &first, &end(false), now).await.unwrap(),
-        "it is not the first one's any more"
-    );
+    let ends = Ends::default();
+    let write = async |run: &ClaimedRun, succeeded| {
+        ends.write((&world.store, world.clock.as_ref()), run.clone(), end(succeeded)).await.unwrap()
+    };
+    assert!(!write(&first, false).await, "it is not the first one's any more");
     assert_eq!(row().await, ("running".to_owned(), 0));
-    assert!(run_end(&world.store, &second, &end(true), now).await.unwrap());
-    assert!(!run_end(&world.store, &second, &end(false), now).await.unwrap(), "once");
+    assert!(write(&second, true).await);
+    assert!(!write(&second, false).await, "once");
     assert_eq!(row().await, ("succeeded".to_owned(), 1));
+}
+
+// F06. Goal: what the database refuses of one end costs the others nothing, and each is counted once. Method: ends of
+// many runs of one function at once, of which one has a text that no database takes.
+#[tokio::test]
+async fn an_end_that_is_refused_does_not_take_others_with_it() {
+    const RUNS: i64 = 30;
+    let world = World::start().await;
+    let raw = PgPool::connect(&world.database_url()).await.unwrap();
+    one_due(&raw, &world).await;
+    let now = world.clock.now();
+    for text in [
+        "update functions set overlap = 'allow'",
+        "insert into function_runs (function_id, due_at, source, state)
+         select function_id, due_at - n * interval '1 second', 'schedule', 'due'
+         from function_runs, generate_series(2, 30) n",
+    ] {
+        sqlx::query(text).execute(&raw).await.unwrap();
+    }
+    let runs = runs_claim(&world.store, NodeId::new(&OsEntropy), now, 64).await.unwrap();
+    assert_eq!(runs.len(), usize::try_from(RUNS).unwrap());
+    let ends = Ends::default();
+    let written = join_all(runs.into_iter().enumerate().map(|(n, run)| {
+        let message = if n == 17 { "a\0b" } else { "no" };
+        let error =
+            RunError { code: "HTTP_500".to_owned(), message: message.to_owned(), is_retryable: false };
+        let end = RunEnd { succeeded: false, status: Some(500), error: Some(error), retry_at: None };
+        ends.write((&world.store, world.clock.as_ref()), run, end)
+    }))
+    .await;
+    let refused: Vec<usize> = (0..written.len()).filter(|n| written[*n].is_err()).collect();
+    assert_eq!(refused, [17]);
+    assert!(written.iter().flatten().all(|counted| *counted));
+    let query = "select (select run_count from functions), count(*) filter (where state = 'failed') from function_runs";
+    let counts: (i64, i64) = sqlx::query_as(query).fetch_one(&raw).await.unwrap();
+    assert_eq!(counts, (RUNS - 1, RUNS - 1));
 }

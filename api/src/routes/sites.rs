@@ -1,8 +1,11 @@
 //! Sites: every request whose host is not the API's.
 
+use std::borrow::Cow;
+
 use axum::body::Body as HttpBody;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use plane::Plane;
 use plane::host::{SiteAnswer, SiteBody, SiteOutcome, SiteRequest};
@@ -67,8 +70,12 @@ pub(super) fn response(answer: SiteAnswer) -> Response {
     let mut response = body.into_response();
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in answer.headers {
+        let value = match value {
+            Cow::Borrowed(value) => HeaderValue::from_str(value),
+            Cow::Owned(value) => HeaderValue::from_maybe_shared(Bytes::from(value)),
+        };
         // A value that is not one was refused when it was stored; leaving it out is the safe answer.
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        if let Ok(value) = value {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
     }
@@ -83,7 +90,7 @@ mod tests {
     fn an_answer_keeps_its_status_and_headers() {
         let answer = SiteAnswer {
             status: 404,
-            headers: vec![("content-type", "text/html".to_owned()), ("x-bad", "a\nb".to_owned())],
+            headers: vec![("content-type", "text/html".into()), ("x-bad", "a\nb".into())],
             body: SiteBody::Whole("no".into()),
         };
         let response = response(answer);

@@ -10,7 +10,7 @@ use blobs::{BlobError, BlobStream, Checked};
 use bytes::Bytes;
 use futures::StreamExt;
 use sites::routes::{Routed, route};
-use sites::{Cache, Conditions, FileRef, Head, Resolution, SiteHost};
+use sites::{Cache, Conditions, FileRef, Head, Header, Resolution, SiteHost};
 
 use crate::Plane;
 use crate::functions::RoutedCall;
@@ -40,7 +40,7 @@ pub struct SiteRequest<'a> {
 /// What a site answers.
 pub struct SiteAnswer {
     pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<Header>,
     pub body: SiteBody,
 }
 
@@ -157,7 +157,7 @@ impl Plane {
         let empty = |headers| SiteAnswer { status, headers, body: SiteBody::Whole(Bytes::new()) };
         let Some(range) = bytes else {
             if status >= 400 {
-                headers.push(("content-type", HTML.to_owned()));
+                headers.push(("content-type", HTML.into()));
             }
             return Ok(empty(headers));
         };
@@ -214,7 +214,7 @@ fn unread(sha256: &types::Sha256Hex, error: &BlobError) {
 fn not_allowed(allowed: &str) -> SiteAnswer {
     let mut answer = page(405, "This method is not answered here");
     answer.headers.retain(|(name, _)| *name != "allow");
-    answer.headers.push(("allow", allowed.to_owned()));
+    answer.headers.push(("allow", allowed.to_owned().into()));
     answer
 }
 
@@ -228,7 +228,7 @@ fn index(offset: u64) -> usize {
 fn add_slash(request: &SiteRequest<'_>) -> SiteAnswer {
     let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
     let mut answer = page(301, "Moved");
-    answer.headers.push(("location", format!("{}/{query}", request.path)));
+    answer.headers.push(("location", format!("{}/{query}", request.path).into()));
     answer
 }
 
@@ -236,17 +236,17 @@ fn add_slash(request: &SiteRequest<'_>) -> SiteAnswer {
 pub(crate) fn page(status: u16, text: &str) -> SiteAnswer {
     let body = format!("<!doctype html><meta charset=\"utf-8\"><title>{text}</title><h1>{text}</h1>\n");
     let mut headers = vec![
-        ("content-type", HTML.to_owned()),
-        ("content-length", body.len().to_string()),
+        ("content-type", HTML.into()),
+        ("content-length", body.len().to_string().into()),
         (
             "cache-control",
-            if status == 301 { "public, max-age=0, must-revalidate" } else { "no-store" }.to_owned(),
+            if status == 301 { "public, max-age=0, must-revalidate" } else { "no-store" }.into(),
         ),
-        ("x-content-type-options", "nosniff".to_owned()),
+        ("x-content-type-options", "nosniff".into()),
     ];
     match status {
-        405 => headers.push(("allow", "GET, HEAD".to_owned())),
-        503 => headers.push(("retry-after", RETRY_AFTER_SECS.to_owned())),
+        405 => headers.push(("allow", "GET, HEAD".into())),
+        503 => headers.push(("retry-after", RETRY_AFTER_SECS.into())),
         _ => {}
     }
     SiteAnswer { status, headers, body: SiteBody::Whole(body.into()) }
@@ -268,16 +268,16 @@ mod tests {
         };
         let answer = add_slash(&request);
         assert_eq!(answer.status, 301);
-        assert!(answer.headers.contains(&("location", "/caf%C3%A9/?a=1&b=%2F".to_owned())));
+        assert!(answer.headers.contains(&("location", "/caf%C3%A9/?a=1&b=%2F".into())));
     }
 
     #[test]
     fn pages_of_ours_are_html_and_not_kept() {
         for status in [400, 404, 405, 503] {
             let answer = page(status, "No");
-            assert!(answer.headers.contains(&("cache-control", "no-store".to_owned())));
-            assert!(answer.headers.iter().any(|(name, value)| *name == "content-type" && value == HTML));
+            assert!(answer.headers.contains(&("cache-control", "no-store".into())));
+            assert!(answer.headers.iter().any(|(name, value)| *name == "content-type" && *value == *HTML));
         }
-        assert!(page(405, "No").headers.contains(&("allow", "GET, HEAD".to_owned())));
+        assert!(page(405, "No").headers.contains(&("allow", "GET, HEAD".into())));
     }
 }

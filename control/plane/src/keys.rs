@@ -7,7 +7,8 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use store::projects::{Phase, Project, Purpose, Secret};
+use store::functions::LiveAt;
+use store::projects::{Phase, Project, Purpose, Secret, SecretRows};
 use types::{AccountId, Code, Problem, ProjectId};
 
 use crate::Plane;
@@ -64,15 +65,7 @@ impl Plane {
     /// # Errors
     /// `UNAUTHORIZED` when there is none, it does not verify, or its project is gone.
     pub async fn project_key(&self, caller: &Caller) -> Result<ProjectKey, Problem> {
-        let token = caller
-            .bearer
-            .as_deref()
-            .or(caller.apikey.as_deref())
-            .ok_or_else(|| unauthorized("the request carries no project key"))?;
-        if crate::ci::is_session_token(token) {
-            return Err(crate::ci::out_of_scope());
-        }
-        let claimed = project_unverified(token).ok_or_else(|| unauthorized("this is not a project key"))?;
+        let (token, claimed) = shown(caller)?;
         let deps = self.deps();
         // One indexed read for each request is what makes an erased project's keys fail at once on every
         // node.
@@ -80,11 +73,21 @@ impl Plane {
             store::projects::project_secrets_find(&deps.store, &deps.master_key, claimed, Purpose::Keys)
                 .await
                 .map_err(store_problem)?;
-        let found = found
-            .filter(|found| found.phase == Phase::Ready)
-            .ok_or_else(|| unauthorized("the key's project does not exist"))?;
-        let key = verify(token, &found.secrets).ok_or_else(|| unauthorized("the key does not verify"))?;
-        if key.project == claimed { Ok(key) } else { Err(unauthorized("the key does not verify")) }
+        judged((token, claimed), found)
+    }
+
+    /// As [`Plane::project_key`], and where the project's functions are read, if a release is live.
+    pub(crate) async fn project_key_for_call(
+        &self,
+        caller: &Caller,
+    ) -> Result<(ProjectKey, Option<LiveAt>), Problem> {
+        let (token, claimed) = shown(caller)?;
+        let deps = self.deps();
+        let found = store::projects::project_call_find(&deps.store, &deps.master_key, claimed)
+            .await
+            .map_err(store_problem)?;
+        let (secrets, live) = found.unzip();
+        Ok((judged((token, claimed), secrets)?, live.flatten()))
     }
 
     /// Accepts only a service key of exactly this project.
@@ -149,6 +152,28 @@ impl Plane {
             service: sign(project, KeyRole::Service, secret)?,
         })
     }
+}
+
+/// The key that a request shows, and the project that it says it is of.
+fn shown(caller: &Caller) -> Result<(&str, ProjectId), Problem> {
+    let token = caller
+        .bearer
+        .as_deref()
+        .or(caller.apikey.as_deref())
+        .ok_or_else(|| unauthorized("the request carries no project key"))?;
+    if crate::ci::is_session_token(token) {
+        return Err(crate::ci::out_of_scope());
+    }
+    let claimed = project_unverified(token).ok_or_else(|| unauthorized("this is not a project key"))?;
+    Ok((token, claimed))
+}
+
+fn judged((token, claimed): (&str, ProjectId), found: Option<SecretRows>) -> Result<ProjectKey, Problem> {
+    let found = found
+        .filter(|found| found.phase == Phase::Ready)
+        .ok_or_else(|| unauthorized("the key's project does not exist"))?;
+    let key = verify(token, &found.secrets).ok_or_else(|| unauthorized("the key does not verify"))?;
+    if key.project == claimed { Ok(key) } else { Err(unauthorized("the key does not verify")) }
 }
 
 /// The anon and the service key that this secret makes.

@@ -10,7 +10,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
-use hyper::body::Incoming;
+use hyper::Version;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 use crate::tls::Tls;
+use crate::unread::Drained;
 
 const CONNECTIONS_MAX: usize = 10_000;
 /// A client that does not finish its headers, or asks for nothing, holds a connection for this long.
@@ -175,7 +177,13 @@ async fn answer(
     if let Some(host) = host {
         request.extensions_mut().insert(host);
     }
-    router.oneshot(request.map(Body::new)).await
+    // A stream of HTTP/2 can be given up by itself.
+    if request.version() > Version::HTTP_11 || request.body().is_end_stream() {
+        return router.oneshot(request.map(Body::new)).await;
+    }
+    let (parts, body) = request.into_parts();
+    let body = Drained::new(&parts.headers, body);
+    router.oneshot(hyper::Request::from_parts(parts, Body::new(body))).await
 }
 
 #[cfg(test)]
@@ -233,6 +241,38 @@ mod tests {
             assert!(closed.is_ok(), "{sent:?} still holds its place");
         }
         assert_eq!(reqwest::get(format!("http://{address}/")).await.unwrap().text().await.unwrap(), "here");
+        server.stop(Duration::from_secs(1)).await;
+    }
+
+    // Goal: an answer that did not wait for the body is received, and the connection goes on. Method: half of a body,
+    // the answer, the other half, and then another request on the same connection; and a body that waits to be asked for.
+    #[tokio::test]
+    async fn what_a_handler_leaves_unread_does_not_end_the_connection() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        async fn answer(socket: &mut TcpStream) -> String {
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"refused") {
+                let mut some = [0; 1_024];
+                let count = socket.read(&mut some).await.unwrap();
+                assert_ne!(count, 0, "closed after {:?}", String::from_utf8_lossy(&seen));
+                seen.extend_from_slice(&some[..count]);
+            }
+            String::from_utf8(seen).unwrap()
+        }
+        let router = Router::new().route("/", axum::routing::post(|| async { "refused" }));
+        let (server, url) = started(router).await;
+        let mut socket = TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
+        let half = [b'x'; 500_000];
+        for _ in 0..3 {
+            socket.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n").await.unwrap();
+            socket.write_all(&half).await.unwrap();
+            answer(&mut socket).await;
+            socket.write_all(&half).await.unwrap();
+        }
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
+        socket.write_all(head).await.unwrap();
+        let answered = answer(&mut socket).await;
+        assert!(answered.starts_with("HTTP/1.1 200"), "nobody asked for the body: {answered}");
         server.stop(Duration::from_secs(1)).await;
     }
 

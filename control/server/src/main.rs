@@ -19,6 +19,7 @@ mod ready;
 mod serve;
 mod sim;
 mod tls;
+mod unread;
 mod up;
 mod wire;
 
@@ -29,6 +30,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{BooksCommand, Cli, Command};
 use crate::config::Config;
+
+/// A request is a few dozen small allocations on several threads, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 // webauthn-rs calls it an error when a browser's answer does not verify; that is the browser's.
 const LOG_DEFAULT: &str = "info,sqlx=warn,tokio_cron_scheduler=warn,hyper=warn,s3s=warn,webauthn_rs=off,\

@@ -1,7 +1,26 @@
 //! Functions that are live, their bundles and their logs.
 
+/// Changes with every change of what a project's functions find in their environment, and when one is built again.
+macro_rules! environment {
+    ($project:literal) => {
+        concat!(
+            "concat_ws(' ',
+               (select concat(count(*), '/', max(updated_at)) from function_secrets where project_id = ",
+            $project,
+            "), (select concat(max(version), '/', max(created_at)) from project_secrets
+                 where retired_at is null and project_id = ",
+            $project,
+            "), (select max(rebuilt_at) from functions where project_id = ",
+            $project,
+            "))"
+        )
+    };
+}
+pub(crate) use environment;
+
 mod builds;
 mod claim;
+mod ends;
 mod logs;
 mod queue;
 mod runs;
@@ -18,15 +37,15 @@ pub use builds::{
     BuildMark, NewBuild, build_exists, build_find, build_newest, build_put, build_replace, build_warnings,
 };
 pub use claim::runs_claim;
+pub use ends::{RunEnd, RunError, runs_end};
 pub use logs::{LogEntry, LogQuery, NewLogEntry, logs_append, logs_drop_before, logs_read};
-
 pub use queue::{
     AskedRun, Enqueued, FunctionRun, Refused, Retry, RunQuery, run_block, run_cancel, run_enqueue, run_find,
     run_redrive, runs_expire, runs_page,
 };
 pub use runs::{
-    Advance, Asked, ClaimedRun, DueFunction, Run, RunEnd, RunError, functions_advance, functions_due,
-    run_end, run_start, runs_drop_before, runs_list, runs_overlapped, runs_reclaim,
+    Advance, Asked, ClaimedRun, DueFunction, Run, functions_advance, functions_due, run_start,
+    runs_drop_before, runs_list, runs_overlapped, runs_reclaim,
 };
 
 /// A function of a project's live release.
@@ -38,6 +57,14 @@ pub struct LiveFunction {
     pub updated_at: DateTime<Utc>,
     /// None without a schedule.
     pub scheduled: Option<Scheduled>,
+}
+
+/// Where a project's functions are read, as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveAt {
+    pub release: ReleaseId,
+    /// Of the environment.
+    pub version: String,
 }
 
 /// What a schedule has done and does next.
@@ -215,17 +242,11 @@ pub async fn release_function_find(
 /// # Errors
 /// `Db` only.
 pub async fn environment_version(store: &Store, project: ProjectId) -> Result<String, StoreError> {
-    let row = sqlx::query(
-        "select concat_ws(' ',
-           (select concat(count(*), '/', max(updated_at)) from function_secrets where project_id = $1),
-           (select concat(max(version), '/', max(created_at)) from project_secrets
-            where project_id = $1 and retired_at is null),
-           (select max(rebuilt_at) from functions where project_id = $1))",
-    )
-    .bind(project.0)
-    .fetch_one(store.pool())
-    .await
-    .during("look at an environment")?;
+    let row = sqlx::query(concat!("select ", environment!("$1")))
+        .bind(project.0)
+        .fetch_one(store.pool())
+        .await
+        .during("look at an environment")?;
     row.try_get(0).during("look at an environment")
 }
 

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use store::functions::{
     AskedRun, ClaimedRun, Enqueued, FunctionRun, Refused, Retry, RunEnd, RunError, run_block, run_cancel,
-    run_end, run_enqueue, run_find, run_redrive, runs_claim, runs_expire, runs_reclaim,
+    run_enqueue, run_find, run_redrive, runs_claim, runs_end, runs_expire, runs_reclaim,
 };
 use types::{FunctionRunId, NodeId, OsEntropy, ProjectId};
 use uuid::Uuid;
@@ -67,6 +67,11 @@ async fn find(db: &Db, id: FunctionRunId) -> FunctionRun {
     run_find(&db.store, project(1), id, now()).await.unwrap().unwrap()
 }
 
+/// Ends one run; tells whether it counted.
+async fn ended(db: &Db, run: &ClaimedRun, end: &RunEnd) -> bool {
+    runs_end(&db.store, &[(run, end)], now()).await.unwrap().contains(&run.id)
+}
+
 const DONE: RunEnd = RunEnd { succeeded: true, status: Some(200), error: None, retry_at: None };
 
 fn failed(retries: bool) -> RunEnd {
@@ -87,7 +92,7 @@ async fn an_attempt_that_was_given_up_cannot_end_its_run() {
     db.sql("update function_runs set believed_until = now() - interval '1 second'").await.unwrap();
     assert_eq!(runs_reclaim(&db.store, now()).await.unwrap(), 1);
     assert_eq!(find(&db, run.id).await.status, "failed", "it had one attempt");
-    assert!(!run_end(&db.store, &old, &DONE, now()).await.unwrap());
+    assert!(!ended(&db, &old, &DONE).await);
     let elsewhere = run_redrive(&db.store, project(2), run.id, None, now()).await.unwrap();
     assert_eq!(elsewhere, Err(Refused::NotFound));
     assert_eq!(find(&db, run.id).await.status, "failed", "another project begins nothing anew");
@@ -98,18 +103,47 @@ async fn an_attempt_that_was_given_up_cannot_end_its_run() {
     let elsewhere = run_cancel(&db.store, project(2), run.id, now()).await.unwrap();
     assert_eq!(elsewhere, Err(Refused::NotFound));
     assert!(!find(&db, run.id).await.is_cancelling, "nor does it call it off");
-    assert!(!run_end(&db.store, &old, &DONE, now()).await.unwrap(), "the old attempt has the same number");
+    assert!(!ended(&db, &old, &DONE).await, "the old attempt has the same number");
     assert!(!run_block(&db.store, &old, now(), now()).await.unwrap());
     assert_eq!(find(&db, run.id).await.status, "running");
-    assert!(run_end(&db.store, &new, &failed(true), now()).await.unwrap());
-    assert!(!run_end(&db.store, &new, &DONE, now()).await.unwrap(), "it has ended");
+    assert!(ended(&db, &new, &failed(true)).await);
+    assert!(!ended(&db, &new, &DONE).await, "it has ended");
     assert_eq!(find(&db, run.id).await.status, "retrying");
     let third = claim(&db, node).await.remove(0);
-    assert!(run_end(&db.store, &third, &DONE, now()).await.unwrap());
+    assert!(ended(&db, &third, &DONE).await);
     let end = find(&db, run.id).await;
     assert_eq!((end.status.as_str(), end.attempts_total, end.error), ("succeeded", 3, None));
     let refused = run_redrive(&db.store, project(1), run.id, None, now()).await.unwrap();
     assert!(matches!(refused, Err(Refused::Standing(_))), "{refused:?}");
+}
+
+// F06. Goal: of ends that are written together each has its own outcome, and what was given up counts for none.
+#[tokio::test]
+async fn ends_that_are_written_together_are_each_their_own() {
+    let (db, node) = world().await;
+    for n in 0..6 {
+        enqueue(&db, &asked(1, &format!("k{n}"), 3)).await;
+    }
+    let runs = claim(&db, node).await;
+    assert_eq!(runs.len(), 6);
+    run_cancel(&db.store, project(1), runs[3].id, now()).await.unwrap().unwrap();
+    let stale = ClaimedRun { attempt_id: types::FunctionAttemptId(Uuid::from_u128(7)), ..runs[5].clone() };
+    let (again, for_good) = (failed(true), failed(false));
+    let group = [
+        (&runs[0], &DONE),
+        (&runs[1], &again),
+        (&runs[2], &for_good),
+        (&runs[3], &for_good),
+        (&stale, &DONE),
+    ];
+    let counted = runs_end(&db.store, &group, now()).await.unwrap();
+    assert_eq!(counted, runs[..4].iter().map(|run| run.id).collect());
+    let mut states = Vec::new();
+    for run in &runs {
+        states.push(find(&db, run.id).await.status);
+    }
+    assert_eq!(states, ["succeeded", "retrying", "failed", "cancelled", "running", "running"]);
+    assert!(runs_end(&db.store, &group, now()).await.unwrap().is_empty(), "each once");
 }
 
 // Goal: of a cancel and an end, and of a cancel and a claim, each order leaves one end that says what happened.
@@ -128,8 +162,8 @@ async fn a_cancel_races_a_claim_and_an_end() {
         assert!(cancelled.is_cancelling && cancelled.status == "running", "{cancelled:?}");
         let outcome = if n % 2 == 0 { DONE } else { failed(true) };
         let cancel = run_cancel(&db.store, project(1), run.id, now());
-        let (ended, _) = tokio::join!(run_end(&db.store, &taken, &outcome, now()), cancel);
-        assert!(ended.unwrap());
+        let (counted, _) = tokio::join!(ended(&db, &taken, &outcome), cancel);
+        assert!(counted);
         let end = find(&db, run.id).await;
         assert_eq!(end.status, if n % 2 == 0 { "succeeded" } else { "cancelled" }, "{end:?}");
         assert!(end.ended_at.is_some());
@@ -189,7 +223,7 @@ async fn each_project_has_its_share_of_the_places() {
     assert!(taken.iter().any(|run| run.id == other.id));
     assert!(claim(&db, node).await.is_empty(), "it has its share");
     for run in taken.iter().filter(|run| run.project == project(1)).take(5) {
-        assert!(run_end(&db.store, run, &DONE, now()).await.unwrap());
+        assert!(ended(&db, run, &DONE).await);
     }
     assert_eq!(claim(&db, node).await.len(), 5);
 }
@@ -221,5 +255,5 @@ async fn rows_of_before_are_taken_and_others_wait_or_expire() {
     .unwrap();
     assert_eq!(runs_expire(&db.store, now()).await.unwrap(), 1);
     assert_eq!(find(&db, run.id).await.status, "expired");
-    assert!(run_end(&db.store, &old, &failed(false), now()).await.unwrap());
+    assert!(ended(&db, &old, &failed(false)).await);
 }

@@ -23,4 +23,4 @@ pub use domain::{BadDomain, normal_domain};
 pub use fingerprint::is_fingerprinted;
 pub use hosts::{Hosts, SiteHost};
 pub use resolve::{Lookup, Resolution, resolve};
-pub use respond::{Conditions, FileRef, Head, respond, respond_missing};
+pub use respond::{Conditions, FileRef, Head, Header, respond, respond_missing};

@@ -1,5 +1,6 @@
 //! Status and headers of a static answer: validators, ranges, caching.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use base64::Engine as _;
@@ -27,11 +28,14 @@ pub struct FileRef {
     pub revalidate: bool,
 }
 
+/// A name in lower case, and its value.
+pub type Header = (&'static str, Cow<'static, str>);
+
 /// Status, headers, and which bytes of the file follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<Header>,
     /// Absent: no body. A HEAD answer has the headers of this body, but not the body.
     pub bytes: Option<Range<u64>>,
 }
@@ -47,36 +51,36 @@ const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 pub fn respond(path: &str, file: &FileRef, asked: &Conditions<'_>) -> Head {
     let tag = format!("\"sha256-{}\"", file.sha256);
     let cache = if is_fingerprinted(path) && !file.revalidate { IMMUTABLE } else { REVALIDATE };
-    let mut headers = vec![("etag", tag.clone()), ("cache-control", cache.to_owned())];
+    let mut headers = vec![("etag", tag.clone().into()), ("cache-control", cache.into())];
     if asked.if_match.is_some_and(|tags| !lists(tags, &tag, Compare::Strong)) {
         return Head { status: 412, headers, bytes: None };
     }
     if asked.if_none_match.is_some_and(|tags| lists(tags, &tag, Compare::Weak)) {
         return Head { status: 304, headers, bytes: None };
     }
-    headers.push(("accept-ranges", "bytes".to_owned()));
-    headers.push(("x-content-type-options", "nosniff".to_owned()));
-    headers.push(("x-run402-content-sha256", file.sha256.to_string()));
+    headers.push(("accept-ranges", "bytes".into()));
+    headers.push(("x-content-type-options", "nosniff".into()));
+    headers.push(("x-run402-content-sha256", file.sha256.to_string().into()));
     let wanted = asked.range.filter(|_| asked.if_range.is_none_or(|condition| condition.trim() == tag));
     let size = file.size_bytes;
     let (status, bytes) = match wanted.map_or(Asked::Everything, |text| read_range(text, size)) {
         Asked::Everything => {
-            headers
-                .push(("content-digest", format!("sha-256=:{}:", STANDARD.encode(file.sha256.to_bytes()))));
+            let digest = format!("sha-256=:{}:", STANDARD.encode(file.sha256.to_bytes()));
+            headers.push(("content-digest", digest.into()));
             (200, 0..size)
         }
         Asked::Part(bytes) => {
-            headers.push(("content-range", format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1)));
+            headers.push(("content-range", format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1).into()));
             (206, bytes)
         }
         Asked::Nothing => {
-            headers.push(("content-range", format!("bytes */{size}")));
-            headers.push(("content-length", "0".to_owned()));
+            headers.push(("content-range", format!("bytes */{size}").into()));
+            headers.push(("content-length", "0".into()));
             return Head { status: 416, headers, bytes: None };
         }
     };
-    headers.push(("content-type", file.content_type.clone()));
-    headers.push(("content-length", (bytes.end - bytes.start).to_string()));
+    headers.push(("content-type", file.content_type.clone().into()));
+    headers.push(("content-length", (bytes.end - bytes.start).to_string().into()));
     Head { status, headers, bytes: Some(bytes) }
 }
 
@@ -85,10 +89,10 @@ pub fn respond_missing(page: &FileRef) -> Head {
     Head {
         status: 404,
         headers: vec![
-            ("content-type", page.content_type.clone()),
-            ("content-length", page.size_bytes.to_string()),
-            ("cache-control", "no-store".to_owned()),
-            ("x-content-type-options", "nosniff".to_owned()),
+            ("content-type", page.content_type.clone().into()),
+            ("content-length", page.size_bytes.to_string().into()),
+            ("cache-control", "no-store".into()),
+            ("x-content-type-options", "nosniff".into()),
         ],
         bytes: Some(0..page.size_bytes),
     }
@@ -181,7 +185,7 @@ mod tests {
     }
 
     fn header<'a>(head: &'a Head, name: &str) -> Option<&'a str> {
-        head.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str())
+        head.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| &**value)
     }
 
     // Golden: contract 02 section 10.3.
@@ -189,14 +193,14 @@ mod tests {
     fn a_whole_file_carries_its_digest_three_times() {
         let head = respond("index.html", &file(3), &Conditions::default());
         let expected = vec![
-            ("etag", format!("\"sha256-{SHA}\"")),
-            ("cache-control", "public, max-age=0, must-revalidate".to_owned()),
-            ("accept-ranges", "bytes".to_owned()),
-            ("x-content-type-options", "nosniff".to_owned()),
-            ("x-run402-content-sha256", SHA.to_owned()),
-            ("content-digest", "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:".to_owned()),
-            ("content-type", "text/html; charset=utf-8".to_owned()),
-            ("content-length", "3".to_owned()),
+            ("etag", format!("\"sha256-{SHA}\"").into()),
+            ("cache-control", "public, max-age=0, must-revalidate".into()),
+            ("accept-ranges", "bytes".into()),
+            ("x-content-type-options", "nosniff".into()),
+            ("x-run402-content-sha256", SHA.into()),
+            ("content-digest", "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:".into()),
+            ("content-type", "text/html; charset=utf-8".into()),
+            ("content-length", "3".into()),
         ];
         assert_eq!(head, Head { status: 200, headers: expected, bytes: Some(0..3) });
     }

@@ -66,7 +66,7 @@ impl Plane {
         let full = format!("/_blob{}", encode(&path));
         let answer = self.probe(&host, &full).await;
         let header = |name: &str| {
-            answer.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+            answer.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
         };
         let (expected, observed) =
             (expected.map(|sha256| sha256.to_string()), header("x-run402-content-sha256"));

@@ -4,6 +4,8 @@
 //! run as a page of the site: on the project's hosts it gets an origin of its own, and on the API's host, which
 //! all projects share, it is only ever saved. No blob may become a service worker.
 
+use std::borrow::Cow;
+
 use sites::{Conditions, FileRef, Head};
 use store::StoreError;
 use store::content;
@@ -57,9 +59,9 @@ impl Plane {
             revalidate: true,
         };
         let mut head = sites::respond("", &file, asked);
-        set(&mut head, "cache-control", PRIVATE.to_owned());
+        set(&mut head, "cache-control", PRIVATE);
         set(&mut head, "x-run402-sha256", file.sha256.to_string());
-        set(&mut head, "content-security-policy", "sandbox; default-src 'none'".to_owned());
+        set(&mut head, "content-security-policy", "sandbox; default-src 'none'");
         if !is_inert(&file.content_type) {
             set(&mut head, "content-disposition", attachment(key));
         }
@@ -89,13 +91,13 @@ impl Plane {
         let Shown { file, is_immutable } = shown.ok_or_else(|| page(404, "Not found"))?;
         let mut head = sites::respond("", &file, &request.conditions);
         let (cache, kind) = if is_immutable { (IMMUTABLE, "immutable") } else { (MUTABLE, "mutable") };
-        set(&mut head, "cache-control", cache.to_owned());
-        set(&mut head, "x-run402-blob-cache-kind", kind.to_owned());
-        set(&mut head, "access-control-allow-origin", "*".to_owned());
-        set(&mut head, "access-control-expose-headers", EXPOSED.to_owned());
-        set(&mut head, "cross-origin-resource-policy", "cross-origin".to_owned());
+        set(&mut head, "cache-control", cache);
+        set(&mut head, "x-run402-blob-cache-kind", kind);
+        set(&mut head, "access-control-allow-origin", "*");
+        set(&mut head, "access-control-expose-headers", EXPOSED);
+        set(&mut head, "cross-origin-resource-policy", "cross-origin");
         if is_active(&file.content_type) {
-            set(&mut head, "content-security-policy", ACTIVE.to_owned());
+            set(&mut head, "content-security-policy", ACTIVE);
         }
         self.site_body(head, &file, request.method == "GET").await
     }
@@ -137,17 +139,17 @@ const ACTIVE: &str = "sandbox allow-scripts allow-forms allow-popups allow-downl
 const EXPOSED: &str =
     "ETag, Content-Digest, Content-Range, X-Run402-Content-Sha256, X-Run402-Blob-Cache-Kind";
 
-fn set(head: &mut Head, name: &'static str, value: String) {
+fn set(head: &mut Head, name: &'static str, value: impl Into<Cow<'static, str>>) {
     head.headers.retain(|(known, _)| *known != name);
-    head.headers.push((name, value));
+    head.headers.push((name, value.into()));
 }
 
 fn preflight() -> SiteAnswer {
     let headers = vec![
-        ("access-control-allow-origin", "*".to_owned()),
-        ("access-control-allow-methods", "GET, HEAD".to_owned()),
-        ("access-control-allow-headers", "range, if-range, if-none-match, if-match".to_owned()),
-        ("access-control-max-age", "86400".to_owned()),
+        ("access-control-allow-origin", "*".into()),
+        ("access-control-allow-methods", "GET, HEAD".into()),
+        ("access-control-allow-headers", "range, if-range, if-none-match, if-match".into()),
+        ("access-control-max-age", "86400".into()),
     ];
     SiteAnswer { status: 204, headers, body: crate::host::SiteBody::Whole(bytes::Bytes::new()) }
 }

@@ -12,7 +12,7 @@ use store::releases::{ReleaseFunction, Route};
 use types::{Code, Mutation, Problem, ProjectId, ReleaseId};
 
 use super::answer::{FunctionAnswer, is_private, problem};
-use super::no_function;
+use super::{is_word, no_function};
 use crate::Plane;
 use crate::caller::Caller;
 use crate::keys::store_problem;
@@ -81,14 +81,28 @@ impl Plane {
     ) -> Result<FunctionAnswer, Problem> {
         // Whoever's token is in `Authorization` is the function's business.
         let keyed = Caller { bearer: None, ..caller.clone() };
-        let project = self.project_key(&keyed).await?.project;
+        let (key, live) = self.project_key_for_call(&keyed).await?;
+        let project = key.project;
         let depth = self.function_depth(incoming.peer)?;
         self.data_call(project).await?;
-        let live = self.function_live(project, name).await?;
+        let live = live.filter(|_| is_word(name)).ok_or_else(|| no_function(name))?;
+        let function = self.function_of(live.release, name).await?;
         let own = vec![("x-run402-release-id", live.release.to_string())];
         let url = format!("{}{}", self.public_url(), incoming.path_and_query);
         let asked = Asked { incoming, url, own, routed: None, depth };
-        Ok(self.function_run(project, &live.function, asked).await)
+        Ok(self.function_run(project, &function, Some(live.version), asked).await)
+    }
+
+    async fn function_of(&self, release: ReleaseId, name: &str) -> Result<Arc<ReleaseFunction>, Problem> {
+        let deps = self.deps();
+        let found = match self.function_host() {
+            Some(host) => host.function(deps, release, name).await,
+            None => {
+                let found = store::functions::release_function_find(&deps.store, release, name).await;
+                found.map(|found| found.map(Arc::new))
+            }
+        };
+        found.map_err(store_problem)?.ok_or_else(|| no_function(name))
     }
 
     /// Calls a function of a project in that project's own name, with JSON. Its own failure is an answer.
@@ -113,7 +127,7 @@ impl Plane {
         };
         let url = format!("{}{}", self.public_url(), incoming.path_and_query);
         let asked = Asked { incoming, url, own, routed: None, depth: 0 };
-        Ok(self.function_run(project, &live.function, asked).await)
+        Ok(self.function_run(project, &live.function, None, asked).await)
     }
 
     /// Calls the function that a route leads to. Never fails: whatever goes wrong is an answer, and never a file
@@ -141,9 +155,7 @@ impl Plane {
     ) -> Result<FunctionAnswer, Problem> {
         let depth = self.function_depth(incoming.peer)?;
         self.data_call(call.project).await.map_err(web_shaped)?;
-        let store = &self.deps().store;
-        let found = store::functions::release_function_find(store, call.release, &call.route.target).await;
-        let function = found.map_err(store_problem)?.ok_or_else(|| no_function(&call.route.target))?;
+        let function = self.function_of(call.release, &call.route.target).await?;
         let scheme = if self.public_url().starts_with("https:") { "https" } else { "http" };
         let url = format!("{scheme}://{}{}", call.host, incoming.path_and_query);
         let own = vec![
@@ -153,13 +165,14 @@ impl Plane {
         ];
         let routed = routed(&call, &incoming, scheme, &url);
         let asked = Asked { incoming, url, own, routed: Some(routed), depth };
-        Ok(self.function_run(call.project, &function, asked).await)
+        Ok(self.function_run(call.project, &function, None, asked).await)
     }
 
     async fn function_run(
         &self,
         project: ProjectId,
         function: &ReleaseFunction,
+        version: Option<String>,
         asked: Asked<'_>,
     ) -> FunctionAnswer {
         let Asked { incoming, url, mut own, routed, depth } = asked;
@@ -186,7 +199,12 @@ impl Plane {
             let text = "this server does not run functions";
             return failed(Problem::new(Code::FunctionUnavailable, text));
         };
-        match host.call(&self.shared_deps(), project, function, call).await {
+        let deps = self.shared_deps();
+        let outcome = match version {
+            Some(version) => host.call_in(&deps, project, (function, version), call).await,
+            None => host.call(&deps, project, function, call).await,
+        };
+        match outcome {
             Ok(reply) => FunctionAnswer::of(reply, &request_id),
             Err(error) => failed(problem(error, &function.name)),
         }

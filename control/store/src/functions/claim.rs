@@ -116,18 +116,22 @@ const EACH: &str = may_begin!(
      where w.project_id is not null order by one.next_at limit $2"
 );
 
-const TAKE: &str = may_begin!(
-    "with free as (
+const TAKE: &str = concat!(
+    may_begin!(
+        "with free as (
        select r.id from function_runs r join functions f on f.id = r.function_id where r.id = any($2) and",
-    "for update of r skip locked)
-     update function_runs r set state = 'running', attempt = r.attempt + 1, attempt_id = gen_random_uuid(),
+        "for update of r skip locked)"
+    ),
+    " update function_runs r set state = 'running', attempt = r.attempt + 1, attempt_id = gen_random_uuid(),
        attempts_total = r.attempts_total + 1, node_id = $3, started_at = $1, attempt_ended_at = null,
        is_blocked = false, updated_at = $1,
        believed_until = clock_timestamp() + make_interval(secs => n.timeout_seconds + $4)
      from free, functions f, projects p, release_functions n
      where r.id = free.id and f.id = r.function_id and p.id = f.project_id
-       and n.release_id = p.active_release and n.name = f.name
-     returning r.*, p.account_id, f.name"
+       and n.release_id = p.active_release and n.name = f.name and p.phase = 'ready'
+     returning r.*, p.account_id, f.name, n.release_id, ",
+    environment!("p.id"),
+    " as environment"
 );
 
 #[cfg(test)]

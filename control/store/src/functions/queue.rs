@@ -8,7 +8,8 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use types::{FunctionAttemptId, FunctionRunId, ProjectId};
 
-use super::runs::{ClaimedRun, RunError};
+use super::ends::RunError;
+use super::runs::ClaimedRun;
 use crate::{During, Store, StoreError};
 
 /// Runs of one project that wait or run.

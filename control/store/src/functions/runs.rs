@@ -8,9 +8,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use types::{AccountId, FunctionAttemptId, FunctionRunId, NodeId, ProjectId};
+use types::{AccountId, FunctionAttemptId, FunctionRunId, NodeId, ProjectId, ReleaseId};
 use uuid::Uuid;
 
+use super::LiveAt;
 use crate::{During, Store, StoreError};
 
 /// A node is believed for the function's timeout and so much more.
@@ -49,6 +50,7 @@ pub struct ClaimedRun {
     pub project: ProjectId,
     pub account: AccountId,
     pub name: String,
+    pub live: LiveAt,
     /// When it was meant to begin.
     pub run_at: DateTime<Utc>,
     pub source: String,
@@ -69,24 +71,6 @@ pub struct Asked {
     pub payload: Option<String>,
     pub retry_min_secs: i32,
     pub retry_max_secs: i32,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunEnd {
-    pub succeeded: bool,
-    /// Of the answer.
-    pub status: Option<i32>,
-    pub error: Option<RunError>,
-    /// When it is tried again; none ends the run.
-    pub retry_at: Option<DateTime<Utc>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunError {
-    pub code: String,
-    pub message: String,
-    pub is_retryable: bool,
 }
 
 /// A run as it is shown.
@@ -204,17 +188,20 @@ pub async fn run_start(
     now: DateTime<Utc>,
 ) -> Result<Option<ClaimedRun>, StoreError> {
     // Two in one microsecond would be one run; the second finds no row and may ask again.
-    let row = sqlx::query(
+    let row = sqlx::query(concat!(
         "insert into function_runs as r (function_id, due_at, source, state, attempt, attempts_total, attempts_max,
            attempt_id, node_id, started_at, believed_until)
          select f.id, $4, 'manual', 'running', 1, 1, 1, gen_random_uuid(), $3, $4,
            clock_timestamp() + make_interval(secs => n.timeout_seconds + $5)
          from functions f join projects p on p.id = f.project_id
          join release_functions n on n.release_id = p.active_release and n.name = f.name
-         where f.project_id = $1 and f.name = $2
+         where f.project_id = $1 and f.name = $2 and p.phase = 'ready'
          on conflict do nothing
-         returning r.*, (select account_id from projects where id = $1) as account_id, $2 as name",
-    )
+         returning r.*, $2 as name, (select account_id from projects where id = $1) as account_id,
+           (select active_release from projects where id = $1) as release_id, ",
+        environment!("$1"),
+        " as environment",
+    ))
     .bind(project.0)
     .bind(name)
     .bind(node.0)
@@ -224,50 +211,6 @@ pub async fn run_start(
     .await
     .during("start a run")?;
     row.as_ref().map(claimed).transpose().during("read a run")
-}
-
-/// Writes how an attempt ended, once: what succeeded has ended, whoever wished it cancelled meanwhile. False: the
-/// attempt was given up, and its outcome counts no more.
-///
-/// # Errors
-/// `Db` only.
-pub async fn run_end(
-    store: &Store,
-    run: &ClaimedRun,
-    end: &RunEnd,
-    now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
-    let row = sqlx::query(
-        "with judged as (
-           select id, case when $3 then 'succeeded' when cancel_asked_at is not null then 'cancelled'
-             when $9::timestamptz is not null then 'due' else 'failed' end as state
-           from function_runs where id = $1 and attempt_id = $2 and state = 'running' for update),
-         ended as (
-           update function_runs r set state = j.state,
-             ended_at = case when j.state = 'due' then null else $4::timestamptz end,
-             next_at = coalesce($9, r.next_at), status = $5, error = $6, error_code = $7, is_retryable = $8,
-             attempt_ended_at = $4, updated_at = $4, payload = case when $3 then null else r.payload end
-           from judged j where r.id = j.id returning r.function_id, r.started_at, r.due_at),
-         counted as (
-           update functions f set run_count = f.run_count + 1, last_run_at = e.started_at, last_status = $5,
-             last_error = $6
-           from ended e where f.id = e.function_id and e.due_at is not null)
-         select count(*) from ended",
-    )
-    .bind(run.id.0)
-    .bind(run.attempt_id.0)
-    .bind(end.succeeded)
-    .bind(now)
-    .bind(end.status)
-    .bind(end.error.as_ref().map(|error| &error.message))
-    .bind(end.error.as_ref().map(|error| &error.code))
-    .bind(end.error.as_ref().map(|error| error.is_retryable))
-    .bind(end.retry_at)
-    .fetch_one(store.pool())
-    .await
-    .during("end a run")?;
-    let ended: i64 = row.try_get(0).during("end a run")?;
-    Ok(ended == 1)
 }
 
 /// Gives runs of nodes that are gone back, under their ids, or ends those that were tried often enough.
@@ -363,6 +306,7 @@ pub(super) fn claimed(row: &PgRow) -> Result<ClaimedRun, sqlx::Error> {
         project: ProjectId(row.try_get("project_id")?),
         account: AccountId(row.try_get("account_id")?),
         name: row.try_get("name")?,
+        live: LiveAt { release: ReleaseId(row.try_get("release_id")?), version: row.try_get("environment")? },
         run_at: row.try_get("run_at")?,
         source: row.try_get("source")?,
         attempt: row.try_get("attempt")?,

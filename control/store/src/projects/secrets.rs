@@ -2,9 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
-use types::{Entropy, ProjectId};
+use sqlx::postgres::PgRow;
+use types::{Entropy, ProjectId, ReleaseId};
+use uuid::Uuid;
 
 use super::Phase;
+use crate::functions::{LiveAt, environment};
 use crate::{During, FencedTx, MasterKey, Sealed, Store, StoreError};
 
 /// What a secret signs. The two never mix: tenant code holds the one for users.
@@ -92,18 +95,48 @@ pub async fn project_secrets_find(
     id: ProjectId,
     purpose: Purpose,
 ) -> Result<Option<SecretRows>, StoreError> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select p.phase, p.revision, s.version, s.sealed, s.created_at, coalesce(g.blocks_data, false)
          from projects p
          left join deploy_gates g on g.project_id = p.id
          left join project_secrets s on s.project_id = p.id and s.purpose = $2 and s.retired_at is null
          where p.id = $1 order by s.version desc",
-    )
-    .bind(id.0)
-    .bind(purpose.as_str())
-    .fetch_all(store.pool())
-    .await
-    .during("read project secrets")?;
+    );
+    let rows = query.bind(id.0).bind(purpose.as_str()).fetch_all(store.pool()).await;
+    opened(&rows.during("read project secrets")?, key, (id, purpose))
+}
+
+/// The secrets of the project's keys, and where its functions are read if a release is live: all that the call of a
+/// function asks the database.
+///
+/// # Errors
+/// As [`project_secrets_find`].
+pub async fn project_call_find(
+    store: &Store,
+    key: &MasterKey,
+    id: ProjectId,
+) -> Result<Option<(SecretRows, Option<LiveAt>)>, StoreError> {
+    let query = sqlx::query(concat!(
+        "select p.phase, p.revision, s.version, s.sealed, s.created_at, false, p.active_release, ",
+        environment!("$1"),
+        " from projects p
+         left join project_secrets s on s.project_id = p.id and s.purpose = $2 and s.retired_at is null
+         where p.id = $1 order by s.version desc",
+    ));
+    let rows = query.bind(id.0).bind(Purpose::Keys.as_str()).fetch_all(store.pool()).await;
+    let rows = rows.during("read project secrets")?;
+    let Some(secrets) = opened(&rows, key, (id, Purpose::Keys))? else { return Ok(None) };
+    let Some(first) = rows.first() else { return Ok(None) };
+    let release: Option<Uuid> = first.try_get(6).during("read project secrets")?;
+    let version = first.try_get(7).during("read project secrets")?;
+    Ok(Some((secrets, release.map(|id| LiveAt { release: ReleaseId(id), version }))))
+}
+
+fn opened(
+    rows: &[PgRow],
+    key: &MasterKey,
+    (id, purpose): (ProjectId, Purpose),
+) -> Result<Option<SecretRows>, StoreError> {
     let Some(first) = rows.first() else { return Ok(None) };
     let phase: String = first.try_get(0).during("read project secrets")?;
     let mut found = SecretRows {
@@ -112,7 +145,7 @@ pub async fn project_secrets_find(
         secrets: Vec::new(),
         blocks_data: first.try_get(5).during("read project secrets")?,
     };
-    for row in &rows {
+    for row in rows {
         let Some(version) = row.try_get::<Option<i32>, _>(2).during("read project secrets")? else {
             continue;
         };
