@@ -109,7 +109,9 @@ fn who() -> Who {
 
 impl World {
     async fn new() -> Self {
-        let (server, control) = (Postgres::start_with(CONTROL_SETTINGS), Postgres::start());
+        // As many connections as a cell of a lab takes.
+        let settings: Vec<&str> = CONTROL_SETTINGS.iter().copied().chain(["max_connections=300"]).collect();
+        let (server, control) = (Postgres::start_with(&settings), Postgres::start());
         let store = Store::connect(&control.url("postgres"), 4).await.unwrap();
         store.migrate().await.unwrap();
         let cell = CellConfig::new("cell-1", server.url("postgres"));

@@ -1,16 +1,19 @@
 //! A hundred thousand schedules that are not due: what they cost, beside the same server without them and beside one
-//! core.
+//! core. Then ten thousand runs that are due within one second: how late they begin, and what is left of them.
 
 #![expect(clippy::unwrap_used, reason = "in a bench a panic is the report")]
 
 use std::time::Duration;
 
 use bench::{Table, cpu_secs, resident_kib};
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
-use tests::Lab;
+use tests::{Lab, eventually};
 
 const SCHEDULES: i64 = 100_000;
 const WATCHED: Duration = Duration::from_secs(20);
+const RUNS: i64 = 10_000;
+const FUNCTIONS: i64 = 5;
 
 #[tokio::main]
 async fn main() {
@@ -39,7 +42,60 @@ async fn main() {
         "",
     );
     table.rate("resident", "MiB", resident_kib(pid) as f64 / 1024.0, None, "");
-    table.finish("one indexed question each second, whatever the number of schedules");
+    due_at_once(&lab, &project, &database, &mut table).await;
+    table.finish(
+        "at rest: one indexed question each second, whatever the number of schedules; due at once: the calls \
+         themselves, with the half of a node's places that one project may have",
+    );
+}
+
+/// Runs of five functions, due within one second that is just over.
+async fn due_at_once(lab: &Lab, project: &Value, database: &PgPool, table: &mut Table) {
+    let path = format!("/projects/v1/admin/{}/functions", project["project_id"].as_str().unwrap());
+    for n in 0..FUNCTIONS {
+        let body = json!({ "name": format!("load{n}"), "code": "export default () => new Response('done')" });
+        let made = lab.with_key(project["service_key"].as_str().unwrap(), "POST", &path, Some(body)).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        lab.with_key(project["anon_key"].as_str().unwrap(), "POST", &format!("/functions/v1/load{n}"), None)
+            .await;
+    }
+    let script = format!(
+        "update functions set overlap = 'allow', missed = 'run_all' where name like 'load%';
+         insert into function_runs (function_id, due_at, source, state)
+           select f.id, now() + interval '3 seconds' + n * interval '{FUNCTIONS} s' / {RUNS}, 'schedule', 'due'
+           from functions f, generate_series(0, {RUNS} / {FUNCTIONS} - 1) n where f.name like 'load%';"
+    );
+    sqlx::raw_sql(AssertSqlSafe(script)).execute(database).await.unwrap();
+    eventually("every run to end", 300, || async {
+        let open = "select count(*) from function_runs where state in ('due', 'running')";
+        let open: i64 = sqlx::query_scalar(open).fetch_one(database).await.unwrap();
+        (open == 0).then_some(())
+    })
+    .await;
+    let (half, most, secs): (f64, f64, f64) = sqlx::query_as(
+        "select percentile_cont(0.5) within group (order by lag), percentile_cont(0.99) within group (order by lag),
+           extract(epoch from max(ended_at) - min(started_at))::float8
+         from (select started_at, ended_at, extract(epoch from started_at - due_at)::float8 as lag
+           from function_runs where source = 'schedule') runs",
+    )
+    .fetch_one(database)
+    .await
+    .unwrap();
+    let ends: Vec<(String, i32, i64)> = sqlx::query_as(
+        "select state, attempt, count(*) from function_runs where source = 'schedule' group by 1, 2",
+    )
+    .fetch_all(database)
+    .await
+    .unwrap();
+    assert_eq!(ends, [("succeeded".to_owned(), 1, RUNS)], "none lost, none doubled");
+    table.rate("10,000 runs due in one second", "runs/s", RUNS as f64 / secs, None, "");
+    table.rate(
+        "the same, p99 of the starts' lag",
+        "s",
+        most,
+        Some(("aim", 1.0)),
+        &format!("{half:.1} s / {most:.1} s"),
+    );
 }
 
 /// Processes of the lab's database server, whoever they serve.

@@ -245,7 +245,7 @@ mod tests {
     }
 
     // Goal: an answer that did not wait for the body is received, and the connection goes on. Method: half of a body,
-    // the answer, the other half, and then another request on the same connection; and a body that waits to be asked for.
+    // the answer, the other half, and then another request on the same connection; and a body that waits to be asked.
     #[tokio::test]
     async fn what_a_handler_leaves_unread_does_not_end_the_connection() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};

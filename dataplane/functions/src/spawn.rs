@@ -16,7 +16,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::cgroup::Cgroup;
 use crate::frame::{Frame, Kind};
-use crate::sandbox::{Bind, LAUNCHER, Limits, Plan};
+use crate::sandbox::{Bind, LAUNCHER, Limits, Plan, SMALL};
 use crate::{Isolation, RunnerConfig};
 
 const BOOTSTRAP: &str = include_str!("node/bootstrap.mjs");
@@ -67,7 +67,7 @@ pub(crate) fn command(config: &RunnerConfig, mut plan: Plan) -> io::Result<(Comm
             }
             let mut command = Command::new(&config.launcher);
             let text = serde_json::to_string(&plan).expect("paths of ours are text");
-            command.arg(LAUNCHER).arg(text).env_clear();
+            command.arg(LAUNCHER).arg(text).env_clear().envs(SMALL);
             command
         }
         Isolation::None => {

@@ -25,6 +25,8 @@ pub use plan::{Bind, Limits, Plan};
 pub const LAUNCHER: &str = "function-launcher";
 /// The same, inside the namespaces.
 const INNER: &str = "function-launcher-inner";
+/// Environment of both: hundreds of them wait, and large pages would cost each two megabytes.
+pub(crate) const SMALL: [(&str, &str); 1] = [("MIMALLOC_ALLOW_THP", "0")];
 /// The program could not be started in its namespaces. Shells use it for "cannot run".
 const CANNOT: u8 = 126;
 

@@ -11,7 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{getegid, geteuid, read, setsid};
 
-use super::{During, INNER, Plan, Refused, map_user};
+use super::{During, INNER, Plan, Refused, SMALL, map_user};
 
 pub(super) fn run(plan: &Plan, text: &str) -> Result<ExitCode, Refused> {
     if let Some(group) = &plan.cgroup {
@@ -45,6 +45,7 @@ pub(super) fn run(plan: &Plan, text: &str) -> Result<ExitCode, Refused> {
         .arg(INNER)
         .arg(text)
         .env_clear()
+        .envs(SMALL)
         .stdin(Stdio::null())
         .spawn()
         .during("start the inner side")?;

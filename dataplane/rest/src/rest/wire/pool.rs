@@ -154,11 +154,13 @@ impl Pools {
     async fn open(&self, slot: &Slot, login: Login) -> Result<Conn, Failure> {
         let mut opened = self.try_open(slot, login).await;
         for _ in 0..ENDING_TRIES {
-            // Connections that were given up count until their backends have ended.
+            // Connections that were given up count until their backends have ended. A server that takes fewer than
+            // we may open needs one of the idle ones.
             if !matches!(&opened, Err(WireError::Refused { error, .. }) if error.sqlstate == TOO_MANY) {
                 break;
             }
             tokio::time::sleep(ENDING).await;
+            drop(self.oldest());
             opened = self.try_open(slot, login).await;
         }
         match opened {

@@ -213,6 +213,33 @@ async fn connections_are_shared_and_their_end_is_told() {
     t.world.stop().await;
 }
 
+// G09. Goal: a server that takes fewer connections than we may open serves every project: idle connections are given
+// up for those that are asked for. Method: somebody else takes all but a few of its places.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_nearly_full_serves_one_project_after_the_other() {
+    const FREE: i64 = 4;
+    const ROUNDS: usize = 2;
+    let t = Tables::holding(LOG).await;
+    let mut slots = vec![t.slot.clone()];
+    for _ in 0..7 {
+        let (_, slot) = t.world.provision().await;
+        t.world.sql(&slot, LOG).await.unwrap();
+        slots.push(slot);
+    }
+    let mut cell = PgConnection::connect(&t.world.cell_url).await.unwrap();
+    let left = "select current_setting('max_connections')::bigint
+        - current_setting('superuser_reserved_connections')::bigint - count(*)
+        from pg_stat_activity where backend_type = 'client backend'";
+    let left: i64 = sqlx::raw_sql(left).fetch_one(&mut cell).await.unwrap().get(0);
+    let others = (FREE..left).map(|_| PgConnection::connect(&t.world.cell_url));
+    let others = futures::future::try_join_all(others).await.unwrap();
+    for slot in (0..ROUNDS).flat_map(|_| &slots) {
+        assert_eq!(ask(&t, slot, "GET", "/log?select=id", None).await.unwrap().status, 200);
+    }
+    drop(others);
+    t.world.stop().await;
+}
+
 const TURNS: usize = 3;
 const TURN: Duration = Duration::from_secs(3);
 
