@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tests::{Lab, Wallet};
 
-const ROUNDS: u64 = 100;
+const ROUNDS: u64 = 12;
 const BLOCKS_PER_ROUND: u64 = 400;
 const TRANSFERS_PER_ROUND: usize = 20;
 /// What the watcher asks for at once.
