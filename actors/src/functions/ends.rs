@@ -25,6 +25,8 @@ struct Ended {
 impl Ends {
     /// Writes how an attempt ended, once. False: the attempt was given up, and its outcome counts no more.
     ///
+    /// Called from tasks that nobody cuts off: whoever has the turn holds what others wait for.
+    ///
     /// # Errors
     /// `Store`: whether it is written is not known. Another attempt follows if it is not.
     pub(super) async fn write(

@@ -140,17 +140,15 @@ pub(super) async fn plan(deps: &Deps) -> Result<usize, ActorError> {
 
 /// What becomes of a due function: pure.
 fn advance(function: &DueFunction, paused: bool, now: DateTime<Utc>) -> Advance {
-    let cron = Cron::parse(&function.schedule);
-    let from = function.next_due_at;
-    let moved = |to, runs| Advance { id: function.id, from, to, runs };
-    let Some(cron) = cron else { return moved(None, Vec::new()) };
-    let next = cron.next_after(now.max(from));
-    if !function.is_planned {
-        // Times before the change were the old schedule's.
-        return moved(cron.next_after(from).filter(|at| *at > now).or(next), Vec::new());
-    }
+    let moved = |to, runs| Advance { id: function.id, from: function.next_due_at, to, runs };
+    let Some(cron) = Cron::parse(&function.schedule) else { return moved(None, Vec::new()) };
+    let next = cron.next_after(now);
+    // Times before a change were the old schedule's; those after it count, also when nobody has planned it yet.
+    let first =
+        if function.is_planned { Some(function.next_due_at) } else { cron.next_after(function.next_due_at) };
+    let Some(first) = first else { return moved(None, Vec::new()) };
     // What is older is beyond what a history is for.
-    let times = cron.newest_between(from, now, MISSED_MAX);
+    let times = cron.newest_between(first, now, MISSED_MAX);
     let newest = times.last().copied();
     let why = |time: DateTime<Utc>| match function.missed.as_str() {
         _ if paused => Some(PAUSED),
@@ -162,7 +160,8 @@ fn advance(function: &DueFunction, paused: bool, now: DateTime<Utc>) -> Advance 
     moved(next, times.into_iter().map(|time| (time, why(time))).collect())
 }
 
-/// Runs a function now, for somebody who waits. None: there is no such function.
+/// Runs a function now, for somebody who waits; it ends as it should when nobody waits any more. None: there is no
+/// such function.
 ///
 /// # Errors
 /// `Store`.
@@ -171,9 +170,19 @@ pub async fn run_now(
     (project, name): (ProjectId, &str),
 ) -> Result<Option<RunAnswer>, ActorError> {
     let Some(host) = deps.functions.clone() else { return Err(ActorError::Unavailable("functions")) };
+    let (deps, name) = (deps.clone(), name.to_owned());
+    let run = tokio::spawn(async move { begin_now(&deps, &host, (project, &name)).await });
+    run.await.unwrap_or(Err(ActorError::Unavailable("a run")))
+}
+
+async fn begin_now(
+    deps: &Arc<Deps>,
+    host: &FunctionHost,
+    (project, name): (ProjectId, &str),
+) -> Result<Option<RunAnswer>, ActorError> {
     let started = run_start(&deps.store, (project, name), deps.node, deps.clock.now()).await?;
     let Some(run) = started else { return Ok(None) };
-    let (end, answer) = attempt(deps, &host, &run).await;
+    let (end, answer) = attempt(deps, host, &run).await;
     let answer = answer.unwrap_or_else(|| RunAnswer {
         request_id: run.id.to_string(),
         status: UNANSWERED,
@@ -278,6 +287,13 @@ mod tests {
             DueFunction { is_planned: false, ..due("0 12 * * *", "run_all", "2026-11-26T11:00:01Z") };
         let moved = advance(&changed, false, now);
         assert_eq!((moved.to, moved.runs.len()), (Some(at("2026-11-26T12:00:00Z")), 0));
+        for (seen, ran) in [("2026-11-26T12:00:02Z", 1), ("2026-11-26T12:05:00Z", 0)] {
+            let due = DueFunction { missed: "skip".to_owned(), ..changed.clone() };
+            let moved = advance(&due, false, at(seen));
+            assert_eq!((moved.to, moved.runs.len()), (Some(at("2026-11-27T12:00:00Z")), 1), "{seen}");
+            assert_eq!(moved.runs[0].0, at("2026-11-26T12:00:00Z"), "due before it was planned");
+            assert_eq!(moved.runs.iter().filter(|(_, why)| why.is_none()).count(), ran, "{seen}");
+        }
         let never = advance(&due("0 0 31 2 *", "skip", "2026-11-26T11:00:00Z"), false, now);
         assert_eq!(never.to, None);
         assert_eq!(advance(&due("nonsense", "skip", "2026-11-26T11:00:00Z"), false, now).to, None);

@@ -147,6 +147,28 @@ async fn clients_that_hang_up_leave_calls_that_end_once_and_no_place_is_lost() {
     assert_eq!(invoke(&lab, &project, "slow?id=later").await.status, 200);
 }
 
+// F14. Goal: whoever asked for a run by hand and hangs up leaves a run that ends as if somebody had waited.
+#[tokio::test]
+async fn a_run_by_hand_ends_when_its_asker_has_hung_up() {
+    let lab = Lab::start().await;
+    let (_, project) = lab.project().await;
+    deploy(&lab, &project, "slow", SLOW).await;
+    let database = lab.database().await;
+    let (id, key) = (project["project_id"].as_str().unwrap(), project["service_key"].as_str().unwrap());
+    let trigger = lab.url(&format!("/projects/v1/admin/{id}/functions/slow/trigger"));
+    let asked = lab.http.post(trigger).bearer_auth(key).json(&json!({})).send();
+    let asked = tokio::spawn(asked);
+    told(&database, "slow", "began", 1).await;
+    asked.abort();
+    let end = eventually("the run to end", 20, || async {
+        let query = "select state from function_runs where ended_at is not null";
+        sqlx::query_scalar::<_, String>(query).fetch_optional(&database).await.unwrap()
+    })
+    .await;
+    assert_eq!(end, "succeeded");
+    assert_eq!(lines(&database, "slow", "ended").await, 1);
+}
+
 // F14. Goal: an upload that takes for ever ends at the deadline of requests and starts nothing; a head of 10 MB is
 // refused at once; others are served meanwhile.
 #[tokio::test]

@@ -93,9 +93,11 @@ macro_rules! may_begin {
 }
 
 const OLDEST: &str = may_begin!(
-    "select r.id, r.project_id, (select count(*) from function_runs o
-       where o.state = 'running' and o.project_id = r.project_id) as busy
-     from function_runs r join functions f on f.id = r.function_id where",
+    "with busy as materialized (
+       select project_id, count(*) as runs from function_runs where state = 'running' group by project_id)
+     select r.id, r.project_id, coalesce(b.runs, 0) as busy
+     from function_runs r join functions f on f.id = r.function_id left join busy b on b.project_id = r.project_id
+     where",
     "order by r.next_at limit $2"
 );
 
