@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use functions::Redactor;
-use store::projects::Purpose;
+use store::projects::{Purpose, Secret};
 use types::ProjectId;
 
 use super::HostParts;
@@ -13,6 +13,8 @@ use crate::kit::ActorError;
 /// Variables of one project, and what must not be read in its logs.
 pub(super) struct Environment {
     pub version: String,
+    /// What tokens of the project's users are signed with, newest first.
+    pub users: Vec<Secret>,
     shared: Vec<(String, String)>,
     pub redactor: Arc<Redactor>,
 }
@@ -28,32 +30,35 @@ impl Environment {
     ) -> Result<Self, ActorError> {
         let (store, master) = (&deps.store, &deps.master_key);
         let secrets = store::function_secrets::function_secrets_open(store, master, project).await?;
-        let newest = async |purpose| {
-            let found = store::projects::project_secrets_fetch(store, master, project, purpose).await?;
-            found.secrets.into_iter().next().ok_or(store::StoreError::NotFound("project secret"))
+        let missing = || store::StoreError::NotFound("project secret");
+        let all = async |purpose| {
+            let found = store::projects::project_secrets_fetch(store, master, project, purpose).await;
+            found.map(|found| found.secrets)
         };
-        let keys = (parts.keys)(project, &newest(Purpose::Keys).await?);
+        let signing = all(Purpose::Keys).await?;
+        let keys = (parts.keys)(project, signing.first().ok_or_else(missing)?);
         let (anon, service) = keys.ok_or(ActorError::Unavailable("project keys"))?;
-        let users = String::from_utf8(newest(Purpose::Users).await?.bytes)
+        let users = all(Purpose::Users).await?;
+        let jwt_secret = String::from_utf8(users.first().ok_or_else(missing)?.bytes.clone())
             .map_err(|_| store::StoreError::Corrupt("the secret for users is no text".to_owned()))?;
         let own = [
             ("RUN402_API_BASE", parts.api_base.clone()),
             ("RUN402_PROJECT_ID", project.to_string()),
             ("RUN402_SERVICE_KEY", service.clone()),
             ("RUN402_ANON_KEY", anon),
-            ("RUN402_JWT_SECRET", users.clone()),
+            ("RUN402_JWT_SECRET", jwt_secret.clone()),
             ("NODE_ENV", "production".to_owned()),
             ("HOME", "/tmp".to_owned()),
             ("TMPDIR", "/tmp".to_owned()),
             ("PATH", "/".to_owned()),
             ("TZ", "UTC".to_owned()),
         ];
-        let hidden = secrets.iter().map(|(_, value)| value.clone()).chain([service, users]);
+        let hidden = secrets.iter().map(|(_, value)| value.clone()).chain([service, jwt_secret]);
         let redactor = Arc::new(Redactor::new(hidden));
         let mut shared = secrets;
         shared.retain(|(key, _)| !own.iter().any(|(name, _)| name == key));
         shared.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        Ok(Self { version, shared, redactor })
+        Ok(Self { version, users, shared, redactor })
     }
 
     pub fn of(&self, function: &str) -> Arc<Vec<(String, String)>> {

@@ -12,6 +12,7 @@ mod log_keeper;
 mod runs;
 #[cfg(test)]
 mod runs_tests;
+mod user_token;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -161,7 +162,7 @@ impl FunctionHost {
         deps: &Arc<Deps>,
         project: ProjectId,
         (function, version): (&ReleaseFunction, String),
-        call: Call,
+        mut call: Call,
     ) -> Result<Reply, RunError> {
         if self.refused().is_some() {
             return Err(RunError::Unavailable);
@@ -170,6 +171,8 @@ impl FunctionHost {
             tracing::error!(project.id = %project, error = &e as &dyn std::error::Error, "no environment");
             RunError::Unavailable
         })?;
+        let now = deps.wall.now().timestamp();
+        user_token::exchange(&mut call, function, (project, &environment.users), now);
         let runnable = runnable(deps, project, function, &environment);
         let (workers, logs) = (self.parts.workers.clone(), self.parts.logs.clone());
         // A client that hangs up leaves neither a call that nobody ends nor an end that nobody is told.

@@ -13,7 +13,7 @@ use plane::users::{AskedLink, Delivery, Login, UserSession};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use types::{Code, rfc3339};
-use users::{Intent, LinkProof, Settings, SettingsChange, User};
+use users::{Intent, LinkProof, Settings, SettingsChange, User, UserKey};
 use uuid::Uuid;
 
 use crate::app::AppState;
@@ -30,6 +30,7 @@ pub fn routes() -> Router<AppState> {
         .route("/auth/v1/providers", get(providers))
         .route("/auth/v1/logout", post(logout))
         .route("/auth/v1/settings", patch(settings))
+        .route("/internal/v1/project-jwt-keys", get(jwt_keys))
         .merge(admin::routes())
         .merge(google::routes())
         .merge(passkeys::routes())
@@ -221,6 +222,15 @@ async fn settings(
     body: Body,
 ) -> Result<Json<Settings>, ApiProblem> {
     Ok(Json(plane.auth_settings(&caller, body.json::<SettingsChange>()?).await?))
+}
+
+/// `GET /internal/v1/project-jwt-keys`
+///
+/// # Source
+/// Wire contract 03 section 6.3.
+async fn jwt_keys(State(plane): State<Plane>, Who(caller): Who) -> Result<Json<Value>, ApiProblem> {
+    let keys = plane.user_keys(&caller).await?;
+    Ok(Json(json!({ "keys": keys.iter().map(UserKey::public).collect::<Vec<_>>() })))
 }
 
 /// # Source

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use rest::Rest;
 use rest::rest::{Answer, Ask, Role, Target, Who};
 use serde_json::{Value, json};
 use store::cells::{Cells, Slot};
 use store::projects::{Phase, Purpose, Secret};
 use types::{Code, Problem, ProjectId};
+use users::token;
 
 use crate::Plane;
 use crate::caller::Caller;
@@ -157,40 +157,22 @@ impl Plane {
     }
 }
 
-/// Only HS256, only this project's secrets for users, and only roles below the service key's: tenant code
-/// holds the secret and could name any other.
+/// Only roles below the service key's: tenant code holds the secret for users and could name any other.
 fn user_token(token: &str, secrets: &[Secret], project: ProjectId, now: i64) -> Option<Bearer> {
-    let mut rules = Validation::new(Algorithm::HS256);
-    rules.required_spec_claims.clear();
-    rules.validate_exp = false;
-    rules.validate_aud = false;
-    let claims = secrets.iter().find_map(|secret| {
-        let key = DecodingKey::from_secret(&secret.bytes);
-        jsonwebtoken::decode::<Value>(token, &key, &rules).ok().map(|token| token.claims)
-    })?;
-    let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
-    #[expect(clippy::cast_precision_loss, reason = "seconds of this century are exact")]
-    let now = now as f64;
-    let over =
-        seconds("exp").is_some_and(|exp| exp <= now) || claims.get("exp").is_some_and(|exp| !exp.is_number());
-    let early = seconds("nbf").is_some_and(|nbf| nbf > now + SKEW_SECS);
-    let own = claims.get("project_id").and_then(Value::as_str) == Some(project.to_string().as_str());
+    let claims = token::claims(token, secrets, project, now)?;
     let role = match claims.get("role").and_then(Value::as_str) {
         Some("anon") => Role::Anon,
         Some("authenticated") | None => Role::Authenticated,
         Some("project_admin") => Role::ProjectAdmin,
         Some(_) => return None,
     };
-    (own && !over && !early).then_some(Bearer { project, role, claims })
+    Some(Bearer { project, role, claims })
 }
-
-/// Clocks of those who made a token may be this much ahead.
-const SKEW_SECS: f64 = 30.0;
 
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use jsonwebtoken::{EncodingKey, Header};
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
     use types::OsEntropy;
 
     use super::*;

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod google;
+mod jwt_keys;
 mod links;
 mod origins;
 mod passkeys;

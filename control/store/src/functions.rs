@@ -7,7 +7,7 @@ macro_rules! environment {
             "concat_ws(' ',
                (select concat(count(*), '/', max(updated_at)) from function_secrets where project_id = ",
             $project,
-            "), (select concat(max(version), '/', max(created_at)) from project_secrets
+            "), (select concat(count(*), '/', max(version), '/', max(created_at)) from project_secrets
                  where retired_at is null and project_id = ",
             $project,
             "), (select max(rebuilt_at) from functions where project_id = ",

@@ -36,7 +36,7 @@ pub use cron::Cron;
 pub use egress::{Egress, Gateway};
 pub use error::RunError;
 pub use logs::{LogLine, LogStream, Redactor};
-pub use packages::{Packages, package_wanted};
+pub use packages::{LIBRARY_PACKAGE, Packages, package_wanted};
 pub use pool::{Counts, Workers};
 
 /// Largest body of a request and of a response.

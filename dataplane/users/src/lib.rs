@@ -15,6 +15,7 @@ mod schema;
 mod sessions;
 mod settings;
 pub mod token;
+mod user_key;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,7 @@ pub use passkeys::{Ceremony, Challenge, NewPasskey, PasskeyGuard, PasskeyRecord,
 pub use rows::{NewUser, User, email_normal};
 pub use sessions::{NewSession, Refreshed, SessionFacts};
 pub use settings::{Settings, SettingsChange, Signup};
+pub use user_key::UserKey;
 
 /// Slots whose schema is known to be current.
 const READY_MAX: usize = 20_000;

@@ -1,12 +1,21 @@
-//! Access tokens of a project's users: HS256 under a secret that the project's own functions hold too.
+//! Access tokens of a project's users: HS256 under a secret that the project's own functions hold too, or ES256
+//! under the key that follows from it ([`UserKey`]), for libraries that take no secret.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use store::projects::Secret;
 use types::ProjectId;
 use uuid::Uuid;
 
+use crate::user_key::UserKey;
+
 const ISSUER: &str = "agentdb";
 pub const ACCESS_SECS: i64 = 3_600;
+/// For the call of a function and what it calls in turn.
+const EXCHANGED_SECS: i64 = 300;
+/// Clocks of those who made a token may be this much ahead.
+const SKEW_SECS: f64 = 30.0;
 /// Ours have about 500 bytes.
 const TOKEN_BYTES_MAX: usize = 4_096;
 
@@ -64,80 +73,91 @@ pub fn sign(subject: Subject, secret: &Secret, now: i64) -> Option<String> {
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&secret.bytes)).ok()
 }
 
-/// The claims of a token that one of these secrets signed for this project and that is not over. The secret
-/// is the one of the version the token names; nothing else of its header matters.
+/// What a token says, and the secret that it was signed with.
+struct Opened<'a, T> {
+    claims: T,
+    header: Header,
+    secret: &'a Secret,
+}
+
+/// The claims of a token that we signed for this project and that is not over.
 pub fn verify(token: &str, secrets: &[Secret], project: ProjectId, now: i64) -> Option<Claims> {
+    verified(token, secrets, project, now).map(|opened| opened.claims)
+}
+
+/// The claims of a token that may be shown at the project's tables: one of ours, or one that the project's own code
+/// signed in its own form, perhaps without an end or the name of the secret.
+pub fn claims(token: &str, secrets: &[Secret], project: ProjectId, now: i64) -> Option<Value> {
+    let Opened { claims, .. } = opened::<Value>(token, secrets, project)?;
+    let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
+    #[expect(clippy::cast_precision_loss, reason = "seconds of this century are exact")]
+    let now = now as f64;
+    let over =
+        seconds("exp").is_some_and(|exp| exp <= now) || claims.get("exp").is_some_and(|exp| !exp.is_number());
+    let early = seconds("nbf").is_some_and(|nbf| nbf > now + SKEW_SECS);
+    let own = claims.get("project_id").and_then(Value::as_str) == Some(project.to_string().as_str());
+    (own && !over && !early).then_some(claims)
+}
+
+/// The same under ES256: a token of ours, for five minutes or for what is left of it. None for any other.
+pub fn exchanged(token: &str, secrets: &[Secret], project: ProjectId, now: i64) -> Option<String> {
+    let Opened { mut claims, secret, .. } = verified(token, secrets, project, now)?;
+    claims.exp = claims.exp.min(now + EXCHANGED_SECS);
+    // Of the same secret, so that it ends with it.
+    UserKey::of(project, secret)?.sign(&claims)
+}
+
+fn verified<'a>(
+    token: &str,
+    secrets: &'a [Secret],
+    project: ProjectId,
+    now: i64,
+) -> Option<Opened<'a, Claims>> {
+    let opened = opened::<Claims>(token, secrets, project)?;
+    // Ours always name their secret or key.
+    let named = opened.header.alg == Algorithm::ES256 || {
+        opened.header.kid.as_deref() == Some(opened.secret.version.to_string().as_str())
+    };
+    let claims = &opened.claims;
+    let ours = named && claims.iss == ISSUER && claims.project_id == project && now < claims.exp;
+    ours.then_some(opened)
+}
+
+/// A token that one of these secrets or its key signed. The header chooses among what we sign with and says
+/// nothing else that counts: HS256 is read under secrets only, ES256 only under the one key that it names.
+fn opened<'a, T: DeserializeOwned>(
+    token: &str,
+    secrets: &'a [Secret],
+    project: ProjectId,
+) -> Option<Opened<'a, T>> {
     if token.len() > TOKEN_BYTES_MAX {
         return None;
     }
-    let version: i32 = jsonwebtoken::decode_header(token).ok()?.kid?.parse().ok()?;
-    let secret = secrets.iter().find(|secret| secret.version == version)?;
-    let mut rules = Validation::new(Algorithm::HS256);
-    rules.set_issuer(&[ISSUER]);
-    // Time is checked below, against the clock we are given.
+    let header = jsonwebtoken::decode_header(token).ok()?;
+    let (claims, secret) = match header.alg {
+        Algorithm::HS256 => secrets.iter().find_map(|secret| {
+            let key = DecodingKey::from_secret(&secret.bytes);
+            Some((read(token, Algorithm::HS256, &key)?, secret))
+        })?,
+        Algorithm::ES256 => {
+            let kid = header.kid.as_deref()?;
+            let keys = secrets.iter().filter_map(|secret| Some((UserKey::of(project, secret)?, secret)));
+            let (key, secret) = { keys }.find(|(key, _)| key.kid() == Some(kid))?;
+            (read(token, Algorithm::ES256, &key.verifier()?)?, secret)
+        }
+        _ => return None,
+    };
+    Some(Opened { claims, header, secret })
+}
+
+/// Time, project and issuer are for the caller to look at, by the clock that it is given.
+fn read<T: DeserializeOwned>(token: &str, algorithm: Algorithm, key: &DecodingKey) -> Option<T> {
+    let mut rules = Validation::new(algorithm);
+    rules.required_spec_claims.clear();
     rules.validate_exp = false;
     rules.validate_aud = false;
-    let key = DecodingKey::from_secret(&secret.bytes);
-    let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules).ok()?.claims;
-    (claims.project_id == project && now < claims.exp).then_some(claims)
+    jsonwebtoken::decode::<T>(token, key, &rules).ok().map(|token| token.claims)
 }
 
 #[cfg(test)]
-mod tests {
-    use base64::Engine;
-    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-    use chrono::DateTime;
-    use types::{Entropy, OsEntropy};
-
-    use super::*;
-
-    const NOW: i64 = 1_700_000_000;
-
-    fn secret(version: i32, byte: u8) -> Secret {
-        Secret { version, bytes: vec![byte; 32], created_at: DateTime::UNIX_EPOCH }
-    }
-
-    fn subject(project: ProjectId) -> Subject {
-        let (user, session) = (OsEntropy.uuid(), OsEntropy.uuid());
-        let (email, amr) = ("a@b.test".to_owned(), vec!["password".to_owned()]);
-        Subject { project, user, email, role: Role::Authenticated, session, amr, auth_time: NOW }
-    }
-
-    // H01: expired, another project's, another version's, a rotated secret's.
-    #[test]
-    fn a_token_counts_for_its_project_its_hour_and_its_secret() {
-        let project = ProjectId::new(&OsEntropy);
-        let token = sign(subject(project), &secret(2, 7), NOW).unwrap();
-        let both = [secret(3, 9), secret(2, 7)];
-        assert!(verify(&token, &both, project, NOW + ACCESS_SECS - 1).is_some());
-        assert_eq!(verify(&token, &both, project, NOW + ACCESS_SECS), None);
-        assert_eq!(verify(&token, &both, ProjectId::new(&OsEntropy), NOW), None);
-        assert_eq!(verify(&token, &[secret(2, 8)], project, NOW), None);
-        assert_eq!(verify(&token, &[secret(3, 7)], project, NOW), None, "a retired version is gone");
-    }
-
-    // H01: no algorithm but ours, no unsigned token, no changed claim, nothing found through `kid`.
-    #[test]
-    fn forged_tokens_are_refused() {
-        let project = ProjectId::new(&OsEntropy);
-        let secrets = [secret(1, 7)];
-        let token = sign(subject(project), &secrets[0], NOW).unwrap();
-        let parts: Vec<&str> = token.split('.').collect();
-        let (body, signature) = (parts[1], parts[2]);
-        let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-        let raised = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap();
-        let raised = raised.replace("authenticated", "project_admin");
-        for forged in [
-            format!("{}.{}.{signature}", parts[0], encode(&raised)),
-            format!("{}.{body}.", encode(r#"{"alg":"none","typ":"JWT","kid":"1"}"#)),
-            format!("{}.{body}.{signature}", encode(r#"{"alg":"RS256","typ":"JWT","kid":"1"}"#)),
-            format!("{}.{body}.{signature}", encode(r#"{"alg":"HS512","typ":"JWT","kid":"1"}"#)),
-            format!("{}.{body}.{signature}", encode(r#"{"alg":"HS256","typ":"JWT"}"#)),
-            format!("{}.{body}.{signature}", encode(r#"{"alg":"HS256","kid":"../1"}"#)),
-            format!("{}.{body}.{signature}", encode(r#"{"alg":"HS256","kid":"1' or 1=1"}"#)),
-            "a".repeat(TOKEN_BYTES_MAX + 1),
-        ] {
-            assert_eq!(verify(&forged, &secrets, project, NOW), None, "{forged}");
-        }
-    }
-}
+mod tests;

@@ -154,6 +154,17 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ..Operation::READ
     },
     Operation {
+        id: "auth.jwt_keys",
+        path: "/internal/v1/project-jwt-keys",
+        auth: Auth::ServiceKey,
+        answer: &[has("keys", Kind::List)],
+        summary: "Show the public keys of user tokens.",
+        doc: "JSON Web Keys of P-256, the newest first: whatever verifies ES256 tokens of the project's users reads \
+              them. Functions with the published library from 4.0 on are called with such tokens.",
+        cli: Some(&["auth", "jwt-keys"]),
+        ..Operation::READ
+    },
+    Operation {
         id: "auth.settings",
         method: Method::Patch,
         path: "/auth/v1/settings",

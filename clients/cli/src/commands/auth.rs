@@ -71,6 +71,8 @@ pub enum Auth {
     },
     /// Show what a project offers to sign in with.
     Providers(Project),
+    /// Show the public keys of user tokens.
+    JwtKeys(Project),
     #[command(flatten)]
     Passkey(Ceremony),
     /// Make a user, or change the one of that address.
@@ -149,6 +151,10 @@ pub async fn run(command: Auth, context: &Context) -> Outcome {
         Auth::Providers(project) => {
             let key = project.keys(context)?.anon;
             context.public()?.call(Call::new("auth.providers").anon_key(&key)).await
+        }
+        Auth::JwtKeys(project) => {
+            let key = project.keys(context)?.service;
+            context.public()?.call(Call::new("auth.jwt_keys").service_key(&key)).await
         }
         Auth::Passkey(command) => super::passkeys::run(command, context).await,
         Auth::CreateUser { wanted, invite } => want(wanted, invite, context).await,
