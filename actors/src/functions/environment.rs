@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use functions::Redactor;
-use store::projects::{Purpose, Secret};
+use store::projects::{Access, Secret, project_access_fetch};
 use types::ProjectId;
 
 use super::HostParts;
@@ -31,14 +31,10 @@ impl Environment {
         let (store, master) = (&deps.store, &deps.master_key);
         let secrets = store::function_secrets::function_secrets_open(store, master, project).await?;
         let missing = || store::StoreError::NotFound("project secret");
-        let all = async |purpose| {
-            let found = store::projects::project_secrets_fetch(store, master, project, purpose).await;
-            found.map(|found| found.secrets)
-        };
-        let signing = all(Purpose::Keys).await?;
+        let access = project_access_fetch(store, master, project).await?;
+        let Access { keys: signing, users, .. } = &*access;
         let keys = (parts.keys)(project, signing.first().ok_or_else(missing)?);
         let (anon, service) = keys.ok_or(ActorError::Unavailable("project keys"))?;
-        let users = all(Purpose::Users).await?;
         let jwt_secret = String::from_utf8(users.first().ok_or_else(missing)?.bytes.clone())
             .map_err(|_| store::StoreError::Corrupt("the secret for users is no text".to_owned()))?;
         let own = [
@@ -58,7 +54,7 @@ impl Environment {
         let mut shared = secrets;
         shared.retain(|(key, _)| !own.iter().any(|(name, _)| name == key));
         shared.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        Ok(Self { version, users, shared, redactor })
+        Ok(Self { version, users: users.clone(), shared, redactor })
     }
 
     pub fn of(&self, function: &str) -> Arc<Vec<(String, String)>> {

@@ -4,11 +4,13 @@
 //! handed to tenant code, and must not make keys. A key carries the version of its secret (`kid`), so that
 //! secrets can be replaced while older keys live on until their version is retired.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use store::functions::LiveAt;
-use store::projects::{Phase, Project, Purpose, Secret, SecretRows};
+use store::projects::{Access, Phase, Project, Secret, projects_access, projects_callable};
 use types::{AccountId, Code, Problem, ProjectId};
 
 use crate::Plane;
@@ -66,14 +68,20 @@ impl Plane {
     /// `UNAUTHORIZED` when there is none, it does not verify, or its project is gone.
     pub async fn project_key(&self, caller: &Caller) -> Result<ProjectKey, Problem> {
         let (token, claimed) = shown(caller)?;
+        judged((token, claimed), self.project_access(claimed).await?.as_deref())
+    }
+
+    /// What requests of a ready project are judged by. Read with each request, which is what makes an erased
+    /// project's keys and tokens fail at once on every node.
+    ///
+    /// # Errors
+    /// As [`store_problem`].
+    pub(crate) async fn project_access(&self, project: ProjectId) -> Result<Option<Arc<Access>>, Problem> {
         let deps = self.deps();
-        // One indexed read for each request is what makes an erased project's keys fail at once on every
-        // node.
-        let found =
-            store::projects::project_secrets_find(&deps.store, &deps.master_key, claimed, Purpose::Keys)
-                .await
-                .map_err(store_problem)?;
-        judged((token, claimed), found)
+        let load =
+            |ids: Vec<ProjectId>| async move { projects_access(&deps.store, &deps.master_key, &ids).await };
+        let found = self.inner.access.read(project, load).await.map_err(store_problem)?;
+        Ok(found.filter(|found| found.phase == Phase::Ready))
     }
 
     /// As [`Plane::project_key`], and where the project's functions are read, if a release is live.
@@ -83,11 +91,12 @@ impl Plane {
     ) -> Result<(ProjectKey, Option<LiveAt>), Problem> {
         let (token, claimed) = shown(caller)?;
         let deps = self.deps();
-        let found = store::projects::project_call_find(&deps.store, &deps.master_key, claimed)
-            .await
-            .map_err(store_problem)?;
-        let (secrets, live) = found.unzip();
-        Ok((judged((token, claimed), secrets)?, live.flatten()))
+        let load =
+            |ids: Vec<ProjectId>| async move { projects_callable(&deps.store, &deps.master_key, &ids).await };
+        let found = self.inner.callable.read(claimed, load).await.map_err(store_problem)?;
+        let (access, live) = found.unzip();
+        let access = access.filter(|access| access.phase == Phase::Ready);
+        Ok((judged((token, claimed), access.as_deref())?, live.flatten()))
     }
 
     /// Accepts only a service key of exactly this project.
@@ -139,12 +148,11 @@ impl Plane {
     /// The keys of a ready project. The same secret always gives the same keys, so they are never stored.
     pub(crate) async fn project_keys(&self, project: ProjectId) -> Result<ProjectKeys, Problem> {
         let deps = self.deps();
-        let found =
-            store::projects::project_secrets_fetch(&deps.store, &deps.master_key, project, Purpose::Keys)
-                .await
-                .map_err(store_problem)?;
+        let found = store::projects::project_access_fetch(&deps.store, &deps.master_key, project)
+            .await
+            .map_err(store_problem)?;
         let secret = found
-            .secrets
+            .keys
             .first()
             .ok_or_else(|| Problem::new(Code::ProjectNotReady, format!("project {project} has no keys")))?;
         Ok(ProjectKeys {
@@ -168,11 +176,9 @@ fn shown(caller: &Caller) -> Result<(&str, ProjectId), Problem> {
     Ok((token, claimed))
 }
 
-fn judged((token, claimed): (&str, ProjectId), found: Option<SecretRows>) -> Result<ProjectKey, Problem> {
-    let found = found
-        .filter(|found| found.phase == Phase::Ready)
-        .ok_or_else(|| unauthorized("the key's project does not exist"))?;
-    let key = verify(token, &found.secrets).ok_or_else(|| unauthorized("the key does not verify"))?;
+fn judged((token, claimed): (&str, ProjectId), found: Option<&Access>) -> Result<ProjectKey, Problem> {
+    let found = found.ok_or_else(|| unauthorized("the key's project does not exist"))?;
+    let key = verify(token, &found.keys).ok_or_else(|| unauthorized("the key does not verify"))?;
     if key.project == claimed { Ok(key) } else { Err(unauthorized("the key does not verify")) }
 }
 

@@ -47,7 +47,10 @@ use actors::{Actors, Deps};
 use chain::siwx::SiwxPolicy;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use types::Wallet;
+use store::Gather;
+use store::functions::LiveAt;
+use store::projects::Access;
+use types::{ProjectId, Wallet};
 
 /// All operations. Cheap to clone.
 #[derive(Clone)]
@@ -64,6 +67,8 @@ pub(crate) struct Inner {
     pub(crate) status: status::StatusCache,
     pub(crate) sites: host::SiteMemory,
     pub(crate) endings: uploads::Endings,
+    access: Gather<ProjectId, Arc<Access>>,
+    callable: Gather<ProjectId, (Arc<Access>, Option<LiveAt>)>,
     gatekeeper: meter::Gatekeeper,
     certificates: certificate::CertificateMemory,
     users: users::UsersState,
@@ -103,6 +108,7 @@ impl Plane {
     pub fn new(deps: Arc<Deps>, actors: Actors, config: PlaneConfig) -> Self {
         let started_at = deps.wall.now();
         let (status, sites, certificates, endings) = Default::default();
+        let (access, callable) = Default::default();
         let gatekeeper = meter::Gatekeeper::new(deps.prices.project_requests_per_sec);
         let rest = rest::RestState::new(deps.cells.clone());
         let users = users::UsersState::new();
@@ -114,6 +120,8 @@ impl Plane {
             status,
             sites,
             endings,
+            access,
+            callable,
             certificates,
             gatekeeper,
             rest,

@@ -1,19 +1,19 @@
 //! `/rest/v1` and `/admin/v1/rest`: who asks, and whether the project may be asked now.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rest::Rest;
 use rest::rest::{Answer, Ask, Role, Target, Who};
 use serde_json::{Value, json};
 use store::cells::{Cells, Slot};
-use store::projects::{Phase, Purpose, Secret};
+use store::projects::{Access, Secret};
 use types::{Code, Problem, ProjectId};
 use users::token;
 
 use crate::Plane;
 use crate::caller::Caller;
-use crate::keys::{self, KeyRole, store_problem};
+use crate::keys::{self, KeyRole};
 
 /// Projects whose slot is remembered.
 const SLOTS_MAX: usize = 20_000;
@@ -39,6 +39,9 @@ pub enum Door {
     /// `/admin/v1/rest`: the service key, past row security.
     Admin,
 }
+
+/// A project that a token of this request was of.
+type Known = Option<(ProjectId, Arc<Access>)>;
 
 /// Whom a token speaks for.
 struct Bearer {
@@ -73,10 +76,11 @@ impl Plane {
     async fn rest_bearer(&self, caller: &Caller, door: Door) -> Result<Bearer, Problem> {
         let tokens = [caller.bearer.as_deref(), caller.apikey.as_deref()];
         let mut found = Vec::with_capacity(2);
+        let mut known = None;
         for token in tokens.into_iter().flatten() {
             // Clients send the same key in both places.
             if found.is_empty() || caller.bearer != caller.apikey {
-                found.push(self.rest_token(token).await?);
+                found.push(self.rest_token(token, &mut known).await?);
             }
         }
         let service = found.iter().any(|one| one.role == Role::Service);
@@ -99,12 +103,12 @@ impl Plane {
         }
     }
 
-    /// A project's key, else a token of one of its users.
-    async fn rest_token(&self, token: &str) -> Result<Bearer, Problem> {
+    /// A project's key, else a token of one of its users. `known` is what this request has read already.
+    async fn rest_token(&self, token: &str, known: &mut Known) -> Result<Bearer, Problem> {
         let wrong = || Problem::new(Code::Unauthorized, "the key or token does not verify");
         let project = keys::project_unverified(token).ok_or_else(wrong)?;
-        let secrets = self.rest_secrets(project, Purpose::Keys).await?.ok_or_else(wrong)?;
-        if let Some(key) = keys::verify(token, &secrets) {
+        let access = self.rest_access(project, known).await?.ok_or_else(wrong)?;
+        if let Some(key) = keys::verify(token, &access.keys) {
             let role = match key.role {
                 KeyRole::Anon => Role::Anon,
                 KeyRole::Service => Role::Service,
@@ -112,9 +116,8 @@ impl Plane {
             let claims = json!({ "iss": keys::ISSUER, "project_id": key.project, "role": role.as_str() });
             return if key.project == project { Ok(Bearer { project, role, claims }) } else { Err(wrong()) };
         }
-        let secrets = self.rest_secrets(project, Purpose::Users).await?.ok_or_else(wrong)?;
         let now = self.deps().wall.now().timestamp();
-        let bearer = user_token(token, &secrets, project, now).ok_or_else(wrong)?;
+        let bearer = user_token(token, &access.users, project, now).ok_or_else(wrong)?;
         // The role is rare, and may have been taken away within the token's hour.
         let claim = |name: &str| bearer.claims.get(name).and_then(Value::as_str);
         if let (Role::ProjectAdmin, Some(session)) = (bearer.role, claim("session_id")) {
@@ -123,22 +126,21 @@ impl Plane {
         Ok(bearer)
     }
 
-    async fn rest_secrets(
+    async fn rest_access(
         &self,
         project: ProjectId,
-        purpose: Purpose,
-    ) -> Result<Option<Vec<Secret>>, Problem> {
-        let deps = self.deps();
-        // Read with each request: an erased project's tokens fail at once on every node.
-        let found = store::projects::project_secrets_find(&deps.store, &deps.master_key, project, purpose)
-            .await
-            .map_err(store_problem)?;
-        let found = found.filter(|found| found.phase == Phase::Ready);
+        known: &mut Known,
+    ) -> Result<Option<Arc<Access>>, Problem> {
+        if let Some((_, access)) = known.as_ref().filter(|(of, _)| *of == project) {
+            return Ok(Some(access.clone()));
+        }
+        let found = self.project_access(project).await?;
         if found.as_ref().is_some_and(|found| found.blocks_data) {
             // Asked again, for the operation's name.
             self.data_gate(project).await?;
         }
-        Ok(found.map(|found| found.secrets))
+        *known = found.clone().map(|access| (project, access));
+        Ok(found)
     }
 
     async fn rest_slot(&self, project: ProjectId) -> Result<Slot, Problem> {

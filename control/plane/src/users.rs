@@ -18,12 +18,12 @@ use ::users::{
 };
 use sha2::{Digest, Sha256};
 use store::cells::Slot;
-use store::projects::{Phase, Purpose, Secret};
+use store::projects::Secret;
 use types::{Code, Problem, ProjectId};
 
 use crate::Plane;
 use crate::caller::Caller;
-use crate::keys::{self, store_problem};
+use crate::keys;
 use crate::rate::{Rates, client_network};
 
 pub use accounts::{AskedUser, MadeUser, Offered};
@@ -267,12 +267,7 @@ impl Plane {
 
     /// Of a project that is there.
     async fn user_secrets(&self, project: ProjectId) -> Result<Option<Vec<Secret>>, Problem> {
-        let deps = self.deps();
-        let found =
-            store::projects::project_secrets_find(&deps.store, &deps.master_key, project, Purpose::Users)
-                .await
-                .map_err(store_problem)?;
-        Ok(found.filter(|found| found.phase == Phase::Ready).map(|found| found.secrets))
+        Ok(self.project_access(project).await?.map(|access| access.users.clone()))
     }
 
     async fn user_session(

@@ -16,8 +16,8 @@ use crate::{During, FencedTx, Store, StoreError, Tx};
 
 pub use lists::{Listed, project_list_by_account, ready_of_account, unfinished};
 pub use secrets::{
-    Purpose, Secret, SecretRows, project_call_find, project_secret_add, project_secrets_destroy,
-    project_secrets_fetch, project_secrets_find,
+    Access, Purpose, Secret, project_access_fetch, project_secret_add, project_secrets_destroy,
+    projects_access, projects_callable,
 };
 
 /// `provisioning -> ready -> erasing -> erased`. An unfinished provisioning may go straight to `erasing`.

@@ -6,13 +6,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use sites::Conditions;
-use store::projects::{Phase, Purpose, Secret};
+use store::projects::Secret;
 use types::{Code, Problem, ProjectId};
 
 use crate::Plane;
 use crate::caller::Caller;
 use crate::host::SiteAnswer;
-use crate::keys::{project_unverified, store_problem};
+use crate::keys::project_unverified;
 
 const ISSUER: &str = "run402/blob";
 const TTL_SECS_DEFAULT: i64 = 3_600;
@@ -82,11 +82,7 @@ impl Plane {
     }
 
     async fn blob_secrets(&self, project: ProjectId) -> Result<Vec<Secret>, Problem> {
-        let deps = self.deps();
-        let found =
-            store::projects::project_secrets_find(&deps.store, &deps.master_key, project, Purpose::Keys);
-        let found = found.await.map_err(store_problem)?.filter(|found| found.phase == Phase::Ready);
-        Ok(found.map(|found| found.secrets).unwrap_or_default())
+        Ok(self.project_access(project).await?.map(|access| access.keys.clone()).unwrap_or_default())
     }
 }
 

@@ -1,5 +1,8 @@
 //! A project's signing secrets: versioned, and sealed for their one place.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -44,12 +47,14 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A project's phase and its secrets that are in force, newest first.
+/// What requests of a project are judged by.
 #[derive(Debug, Clone)]
-pub struct SecretRows {
+pub struct Access {
     pub phase: Phase,
-    pub revision: i64,
-    pub secrets: Vec<Secret>,
+    /// Secrets in force that sign the project's own keys, newest first.
+    pub keys: Vec<Secret>,
+    /// Those of its users' tokens.
+    pub users: Vec<Secret>,
     /// A deploy runs migrations: requests of the project's data are put off.
     pub blocks_data: bool,
 }
@@ -85,89 +90,108 @@ pub async fn project_secret_add(
     Ok(())
 }
 
-/// The secrets in force, newest first. `None`: no such project.
+/// What requests of these projects are judged by. Those that do not exist are left out.
 ///
 /// # Errors
 /// `Corrupt` when a secret does not open.
-pub async fn project_secrets_find(
+pub async fn projects_access(
     store: &Store,
     key: &MasterKey,
-    id: ProjectId,
-    purpose: Purpose,
-) -> Result<Option<SecretRows>, StoreError> {
-    let query = sqlx::query(
-        "select p.phase, p.revision, s.version, s.sealed, s.created_at, coalesce(g.blocks_data, false)
-         from projects p
-         left join deploy_gates g on g.project_id = p.id
-         left join project_secrets s on s.project_id = p.id and s.purpose = $2 and s.retired_at is null
-         where p.id = $1 order by s.version desc",
-    );
-    let rows = query.bind(id.0).bind(purpose.as_str()).fetch_all(store.pool()).await;
-    opened(&rows.during("read project secrets")?, key, (id, purpose))
+    ids: &[ProjectId],
+) -> Result<HashMap<ProjectId, Arc<Access>>, StoreError> {
+    let rows = sqlx::query(ACCESS).bind(uuids(ids)).fetch_all(store.pool()).await;
+    let mut found: HashMap<ProjectId, Access> = HashMap::with_capacity(ids.len());
+    for row in &rows.during(READ)? {
+        collect(&mut found, row, key)?;
+    }
+    Ok(found.into_iter().map(|(id, access)| (id, Arc::new(access))).collect())
 }
 
-/// The secrets of the project's keys, and where its functions are read if a release is live: all that the call of a
-/// function asks the database.
+/// The same, and where the projects' functions are read if a release is live: all that the call of a function asks
+/// the database.
 ///
 /// # Errors
-/// As [`project_secrets_find`].
-pub async fn project_call_find(
+/// As [`projects_access`].
+pub async fn projects_callable(
     store: &Store,
     key: &MasterKey,
-    id: ProjectId,
-) -> Result<Option<(SecretRows, Option<LiveAt>)>, StoreError> {
-    let query = sqlx::query(concat!(
-        "select p.phase, p.revision, s.version, s.sealed, s.created_at, false, p.active_release, ",
-        environment!("$1"),
-        " from projects p
-         left join project_secrets s on s.project_id = p.id and s.purpose = $2 and s.retired_at is null
-         where p.id = $1 order by s.version desc",
-    ));
-    let rows = query.bind(id.0).bind(Purpose::Keys.as_str()).fetch_all(store.pool()).await;
-    let rows = rows.during("read project secrets")?;
-    let Some(secrets) = opened(&rows, key, (id, Purpose::Keys))? else { return Ok(None) };
-    let Some(first) = rows.first() else { return Ok(None) };
-    let release: Option<Uuid> = first.try_get(6).during("read project secrets")?;
-    let version = first.try_get(7).during("read project secrets")?;
-    Ok(Some((secrets, release.map(|id| LiveAt { release: ReleaseId(id), version }))))
-}
-
-fn opened(
-    rows: &[PgRow],
-    key: &MasterKey,
-    (id, purpose): (ProjectId, Purpose),
-) -> Result<Option<SecretRows>, StoreError> {
-    let Some(first) = rows.first() else { return Ok(None) };
-    let phase: String = first.try_get(0).during("read project secrets")?;
-    let mut found = SecretRows {
-        phase: phase.parse()?,
-        revision: first.try_get(1).during("read project secrets")?,
-        secrets: Vec::new(),
-        blocks_data: first.try_get(5).during("read project secrets")?,
-    };
-    for row in rows {
-        let Some(version) = row.try_get::<Option<i32>, _>(2).during("read project secrets")? else {
-            continue;
-        };
-        let sealed = Sealed(row.try_get(3).during("read project secrets")?);
-        let bytes = key.open(&label(id, purpose, version), &sealed)?;
-        // Functions get this one in a variable, so it has to be text.
-        let bytes = if purpose == Purpose::Users { hex::encode(bytes).into_bytes() } else { bytes };
-        let created_at = row.try_get(4).during("read project secrets")?;
-        found.secrets.push(Secret { version, bytes, created_at });
+    ids: &[ProjectId],
+) -> Result<HashMap<ProjectId, (Arc<Access>, Option<LiveAt>)>, StoreError> {
+    let rows = sqlx::query(CALLABLE).bind(uuids(ids)).fetch_all(store.pool()).await;
+    let mut found: HashMap<ProjectId, Access> = HashMap::with_capacity(ids.len());
+    let mut live = HashMap::with_capacity(ids.len());
+    for row in &rows.during(READ)? {
+        let id = collect(&mut found, row, key)?;
+        let release: Option<Uuid> = row.try_get("active_release").during(READ)?;
+        let version = row.try_get("environment").during(READ)?;
+        live.insert(id, release.map(|id| LiveAt { release: ReleaseId(id), version }));
     }
-    Ok(Some(found))
+    let with_live = |(id, access)| (id, (Arc::new(access), live.remove(&id).flatten()));
+    Ok(found.into_iter().map(with_live).collect())
 }
 
+const READ: &str = "read project secrets";
+
+/// A row for each secret in force, or one for a project that has none.
+const ACCESS: &str =
+    "select p.id, p.phase, coalesce(g.blocks_data, false) as blocks_data, s.purpose, s.version,
+       s.sealed, s.created_at
+     from projects p
+     left join deploy_gates g on g.project_id = p.id
+     left join project_secrets s on s.project_id = p.id and s.retired_at is null
+     where p.id = any($1) order by s.version desc";
+
+/// The environment is worked out once for each project, not for each secret.
+const CALLABLE: &str = concat!(
+    "with p as materialized (select p.id, p.phase, p.active_release, ",
+    environment!("p.id"),
+    " as environment from projects p where p.id = any($1))
+     select p.*, false as blocks_data, s.purpose, s.version, s.sealed, s.created_at
+     from p left join project_secrets s on s.project_id = p.id and s.retired_at is null
+     order by s.version desc"
+);
+
+fn uuids(ids: &[ProjectId]) -> Vec<Uuid> {
+    ids.iter().map(|id| id.0).collect()
+}
+
+fn collect(
+    found: &mut HashMap<ProjectId, Access>,
+    row: &PgRow,
+    key: &MasterKey,
+) -> Result<ProjectId, StoreError> {
+    let id = ProjectId(row.try_get("id").during(READ)?);
+    let phase: String = row.try_get("phase").during(READ)?;
+    let blocks_data = row.try_get("blocks_data").during(READ)?;
+    let (phase, keys, users) = (phase.parse()?, Vec::new(), Vec::new());
+    let access = found.entry(id).or_insert(Access { phase, keys, users, blocks_data });
+    let Some(version) = row.try_get::<Option<i32>, _>("version").during(READ)? else { return Ok(id) };
+    let purpose: String = row.try_get("purpose").during(READ)?;
+    let purpose = Purpose::ALL.into_iter().find(|one| one.as_str() == purpose);
+    let purpose = purpose.ok_or_else(|| StoreError::Corrupt("project_secrets.purpose".to_owned()))?;
+    let sealed = Sealed(row.try_get("sealed").during(READ)?);
+    let bytes = key.open(&label(id, purpose, version), &sealed)?;
+    let created_at = row.try_get("created_at").during(READ)?;
+    match purpose {
+        Purpose::Keys => access.keys.push(Secret { version, bytes, created_at }),
+        // Functions get this one in a variable, so it has to be text.
+        Purpose::Users => {
+            access.users.push(Secret { version, bytes: hex::encode(bytes).into_bytes(), created_at });
+        }
+    }
+    Ok(id)
+}
+
+/// What requests of one project are judged by.
+///
 /// # Errors
-/// `NotFound` when there is no such project.
-pub async fn project_secrets_fetch(
+/// `NotFound` when there is no such project; as [`projects_access`].
+pub async fn project_access_fetch(
     store: &Store,
     key: &MasterKey,
     id: ProjectId,
-    purpose: Purpose,
-) -> Result<SecretRows, StoreError> {
-    project_secrets_find(store, key, id, purpose).await?.ok_or(StoreError::NotFound("project"))
+) -> Result<Arc<Access>, StoreError> {
+    projects_access(store, key, &[id]).await?.remove(&id).ok_or(StoreError::NotFound("project"))
 }
 
 /// Destroys all secrets of a project: its keys can never verify again.
