@@ -16,18 +16,18 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tests::{Answer, Lab};
 
-const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct horse";
 
 async fn anon(lab: &Lab, project: &Value, path: &str, body: Value) -> Answer {
     let key = project["anon_key"].as_str().unwrap();
     lab.send(reqwest::Client::new().post(lab.url(path)).header("apikey", key).json(&body)).await
 }
 
-async fn signup(lab: &Lab, project: &Value, email: &str) -> Answer {
+pub async fn signup(lab: &Lab, project: &Value, email: &str) -> Answer {
     anon(lab, project, "/auth/v1/signup", json!({ "email": email, "password": PASSWORD })).await
 }
 
-async fn login(lab: &Lab, project: &Value, email: &str, password: &str) -> Answer {
+pub async fn login(lab: &Lab, project: &Value, email: &str, password: &str) -> Answer {
     let body = json!({ "email": email, "password": password });
     anon(lab, project, "/auth/v1/token?grant_type=password", body).await
 }

@@ -11,6 +11,7 @@ mod packages;
 mod rebuild;
 mod runs;
 mod schedules;
+mod signed_in;
 mod words;
 
 use serde_json::{Value, json};

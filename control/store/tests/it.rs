@@ -8,6 +8,7 @@ mod budgets;
 mod cards;
 mod common;
 mod deploys;
+mod environments;
 mod ledger;
 mod poster;
 mod proof;

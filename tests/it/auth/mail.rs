@@ -407,6 +407,8 @@ async fn the_command_line_invites_signs_in_and_reads_a_labs_mail() {
     assert_eq!(run402(&["projects", "demote-user", "ada@b.test"])["is_admin"], false);
     let offered = run402(&["auth", "providers"]);
     assert_eq!(offered["providers"], json!(["password", "magic_link", "passkey"]), "{offered}");
+    let keys = run402(&["auth", "jwt-keys"]);
+    assert_eq!(keys["keys"][0]["alg"], "ES256", "{keys}");
     let asked = run402(&["auth", "magic-link", "--email", "ada@b.test", "--delivery", "code"]);
     assert!(asked["challenge_id"].is_string(), "{asked}");
 }

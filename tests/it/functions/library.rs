@@ -85,9 +85,7 @@ async fn the_published_library_knows_the_request_that_is_answered() {
         assert_eq!(seen["project"], project["project_id"]);
         assert_eq!(seen["asked"], json!(["POST", "/functions/v1/within", "abc"]), "{seen}");
         assert_eq!(seen["notes"], json!([]), "row security holds: {seen}");
-        // 4.0.0 takes tokens that are signed with a key pair alone.
-        let user = if version == "3.13.0" { json!("ada@example.org") } else { Value::Null };
-        assert_eq!(seen["user"], user, "{version}: {seen}");
+        assert_eq!(seen["user"], "ada@example.org", "{version}: {seen}");
         assert_eq!(seen["source"], json!({ "type": "function" }), "{seen}");
 
         let run = seen["run"].as_str().unwrap().to_owned();
