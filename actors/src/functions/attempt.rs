@@ -88,6 +88,7 @@ fn call(host: &FunctionHost, run: &ClaimedRun) -> Call {
     };
     Call {
         request_id: id,
+        attempt_id: Some(run.attempt_id.to_string()),
         method: "POST".to_owned(),
         url: host.url(&run.name),
         headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),

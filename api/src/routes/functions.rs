@@ -10,11 +10,10 @@ use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, patch, post};
 use axum::{Extension, Json, Router};
-use chrono::DateTime;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use plane::Plane;
 use plane::functions::{
-    FunctionAnswer, FunctionChange, FunctionDeploy, FunctionView, Incoming, LogEntry, Scheduled,
+    FunctionAnswer, FunctionChange, FunctionDeploy, FunctionView, Incoming, LogEntry, LogsAsked, Scheduled,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -109,6 +108,13 @@ struct LogsQuery {
     request_id: Option<String>,
 }
 
+impl From<LogsQuery> for LogsAsked {
+    fn from(query: LogsQuery) -> Self {
+        let LogsQuery { tail, since, request_id } = query;
+        Self { tail: tail.unwrap_or(TAIL_DEFAULT), since, request_id }
+    }
+}
+
 /// A field that is there, even if it is null.
 fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(d).map(Some)
@@ -198,12 +204,7 @@ async fn logs(
     Query(query): Query<LogsQuery>,
 ) -> Result<Json<Value>, ApiProblem> {
     let project: ProjectId = id(&project, Code::ProjectNotFound)?;
-    let query = plane::functions::LogQuery {
-        tail: query.tail.unwrap_or(TAIL_DEFAULT),
-        since: query.since.and_then(DateTime::from_timestamp_millis),
-        request_id: query.request_id,
-    };
-    let found = plane.function_logs(&caller, (project, &name), query).await?;
+    let found = plane.function_logs(&caller, (project, &name), query.into()).await?;
     Ok(Json(json!({ "logs": found.iter().map(|one| entry(&name, one)).collect::<Vec<_>>() })))
 }
 
@@ -215,7 +216,9 @@ fn entry(name: &str, entry: &LogEntry) -> Value {
         "timestamp": at,
         "message": entry.message,
         "request_id": entry.request_id,
+        "attempt_id": entry.attempt_id,
         "stream": entry.stream,
+        "log_stream_name": format!("{name}/{}", entry.stream),
         // Times are an entry's own, so they name it.
         "event_id": format!("{name}/{}", entry.at.timestamp_millis()),
         "ingestion_time": at,

@@ -24,19 +24,15 @@ use crate::keys::store_problem;
 
 pub use ::functions::LIBRARY_VERSION;
 pub use answer::FunctionAnswer;
-pub use store::functions::{FunctionRun, LogEntry, LogQuery, Policy, Run, Scheduled};
+pub use store::functions::{FunctionRun, LogEntry, Policy, Run, Scheduled};
 
+pub use asked::LogsAsked;
 pub(crate) use deploy::failure;
 pub use deploy::{FunctionChange, FunctionDeploy};
 pub use invoke::{Incoming, RoutedCall};
 pub use rebuild::RebuiltFunction;
 pub use runs::{RetryAsked, RunAsked, RunsAsked};
 
-/// Entries of a log that are shown at most.
-///
-/// # Source
-/// Wire contract 03 section 2.5.
-const TAIL_MAX: i64 = 1_000;
 /// Runs of a history that are shown at most.
 const RUNS_MAX: i64 = 500;
 
@@ -87,20 +83,21 @@ impl Plane {
     /// What a function wrote, the oldest entry first.
     ///
     /// # Errors
-    /// As [`Plane::service_key`]; `FUNCTION_NOT_FOUND`.
+    /// As [`Plane::service_key`]; `BAD_REQUEST`; `FUNCTION_NOT_FOUND`.
+    ///
+    /// # Source
+    /// Wire contract 03 section 2.5.
     pub async fn function_logs(
         &self,
         caller: &Caller,
         (project, name): (ProjectId, &str),
-        query: LogQuery,
+        asked: LogsAsked,
     ) -> Result<Vec<LogEntry>, Problem> {
         self.service_key(caller, project).await?;
+        let query = asked.query()?;
         if !is_word(name) {
             return Err(no_function(name));
         }
-        // What is no id names no entry.
-        let request_id = query.request_id.map(|id| if is_word(&id) { id } else { "-".to_owned() });
-        let query = LogQuery { tail: query.tail.clamp(1, TAIL_MAX), request_id, ..query };
         let found = logs_read(&self.deps().store, (project, name), &query).await.map_err(store_problem)?;
         found.ok_or_else(|| no_function(name))
     }

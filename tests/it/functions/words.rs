@@ -127,7 +127,18 @@ async fn a_site_with_an_api_a_cron_and_a_secret_is_deployed_and_looked_at_by_wor
         (run(&["runs", "get", id, run_id])["terminal"] == true).then_some(())
     })
     .await;
+    let attempt = run(&["runs", "get", id, run_id])["last_attempt"]["attempt_id"].clone();
+    let attempt = attempt.as_str().unwrap();
     assert!(run(&["runs", "logs", id, run_id])["logs"].is_array());
+    eventually("the attempt's log by words", 10, || async {
+        let by_run = run(&["runs", "logs", id, run_id, "--request-id", attempt]);
+        let by_name = run(&["functions", "logs", id, "api", "--request-id", attempt]);
+        assert_eq!(by_run, by_name);
+        (by_run["logs"][0]["attempt_id"] == attempt).then_some(())
+    })
+    .await;
+    let refused = output(&["functions", "logs", id, "api", "--request-id", "fnatt_"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("BAD_REQUEST"), "{refused:?}");
     assert_eq!(run(&["functions", "rebuild", id, "api"])["rebuilt"], true);
     assert_eq!(run(&["functions", "rebuild-all", id])["rebuilt_count"], 2);
 

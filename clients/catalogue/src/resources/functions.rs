@@ -99,7 +99,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
             NAME,
             Param::query("tail", Kind::Integer, "At most so many of the newest entries: 1 to 1000, or 50."),
             Param::query("since", Kind::Integer, "From this time on, in milliseconds since 1970."),
-            Param::query("request_id", Kind::Text, "Of one call, as its answer's x-run402-request-id says."),
+            Param::query(
+                "request_id",
+                Kind::Text,
+                "The req_ id of a call, as its answer's x-run402-request-id says, the fnrun_ id of a run with all its \
+                 attempts, or the fnatt_ id of one attempt.",
+            ),
         ],
         auth: Auth::ServiceKey,
         answer: &[has("logs", Kind::List)],

@@ -56,6 +56,7 @@ pub enum Functions {
         /// An ISO-8601 time, or milliseconds since 1970.
         #[arg(long)]
         since: Option<String>,
+        /// Of a call (req_), of a run with all its attempts (fnrun_), or of one attempt (fnatt_).
         #[arg(long)]
         request_id: Option<String>,
         /// Go on reading until stopped.
