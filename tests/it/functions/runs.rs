@@ -1,6 +1,7 @@
 //! Durable runs: asked for once, carried out until they end, whoever dies.
 
 mod logs;
+mod metering;
 mod outages;
 
 use std::collections::BTreeSet;
