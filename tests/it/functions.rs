@@ -11,6 +11,7 @@ mod packages;
 mod rebuild;
 mod runs;
 mod schedules;
+mod triggers;
 mod words;
 
 use serde_json::{Value, json};

@@ -139,9 +139,9 @@ pub(super) async fn plan(deps: &Deps) -> Result<usize, ActorError> {
 
 /// What becomes of a due function: pure.
 fn advance(function: &DueFunction, paused: Option<&'static str>, now: DateTime<Utc>) -> Advance {
-    let cron = Cron::parse(&function.schedule);
+    let cron = Cron::parse_in(&function.schedule, &function.timezone);
     let from = function.next_due_at;
-    let moved = |to, runs| Advance { id: function.id, from, to, runs };
+    let moved = |to, runs| Advance { id: function.id, is_trigger: function.is_trigger, from, to, runs };
     let Some(cron) = cron else { return moved(None, Vec::new()) };
     let next = cron.next_after(now.max(from));
     if !function.is_planned {
@@ -252,6 +252,8 @@ mod tests {
     fn due(schedule: &str, missed: &str, next: &str) -> DueFunction {
         DueFunction {
             id: uuid::Uuid::nil(),
+            is_trigger: false,
+            timezone: "UTC".to_owned(),
             account: AccountId(uuid::Uuid::nil()),
             schedule: schedule.to_owned(),
             missed: missed.to_owned(),

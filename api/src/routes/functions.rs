@@ -2,6 +2,7 @@
 
 mod rebuild;
 mod runs;
+pub(super) mod triggers;
 
 use std::net::SocketAddr;
 
@@ -35,6 +36,7 @@ pub fn routes() -> Router<AppState> {
         .route("/projects/v1/{id}/functions/{name}/rebuild", post(rebuild::one))
         .route("/projects/v1/{id}/functions/rebuild", post(rebuild::all))
         .merge(runs::routes())
+        .merge(triggers::routes())
         .route("/functions/v1/{name}", called())
         .route("/functions/v1/{name}/{*rest}", called())
 }
@@ -168,6 +170,11 @@ async fn list(
 ) -> Result<Json<Value>, ApiProblem> {
     let project: ProjectId = id(&project, Code::ProjectNotFound)?;
     let all = plane.function_list(&caller, project).await?;
+    let view = |function: &FunctionView| {
+        let mut one = view(function);
+        one["triggers"] = function.triggers.iter().map(triggers::live).collect();
+        one
+    };
     Ok(Json(json!({ "functions": all.iter().map(view).collect::<Vec<_>>() })))
 }
 

@@ -140,6 +140,14 @@ async fn a_site_with_an_api_a_cron_and_a_secret_is_deployed_and_looked_at_by_wor
     let refused = output(&["functions", "logs", id, "api", "--request-id", "fnatt_"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("BAD_REQUEST"), "{refused:?}");
     assert_eq!(run(&["functions", "rebuild", id, "api"])["rebuilt"], true);
+    let nightly = json!([{ "id": "nightly", "type": "schedule", "cron": "0 3 * * *", "timezone": "Europe/Berlin",
+        "run": { "event_type": "night", "retry": { "preset": "none" } } }]);
+    let patch = json!({ "functions": { "patch": { "set": { "tick": { "triggers": nightly } } } } });
+    run(&["deploy", "apply", "--manifest", &file("nightly.json", &patch.to_string())]);
+    let fired = run(&["functions", "fire", id, "tick", "nightly", "--key", "n1"]);
+    assert_eq!((&fired["run"]["event_type"], &fired["run"]["attempts"]["max"]), (&json!("night"), &json!(1)));
+    let again = run(&["functions", "fire", id, "tick", "nightly", "--key", "n1"]);
+    assert_eq!(again["run"]["run_id"], fired["run"]["run_id"], "{again}");
     assert_eq!(run(&["functions", "rebuild-all", id])["rebuilt_count"], 2);
 
     let hello =

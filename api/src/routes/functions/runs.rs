@@ -158,7 +158,7 @@ async fn redrive(
 
 /// # Source
 /// Wire contract 03 section 8.
-fn view(run: &FunctionRun) -> Value {
+pub(super) fn view(run: &FunctionRun) -> Value {
     let is_terminal = run.ended_at.is_some();
     let can_redrive = is_terminal && run.status != "succeeded";
     let redrive = json!({
@@ -168,6 +168,10 @@ fn view(run: &FunctionRun) -> Value {
         "method": "POST",
         "path": format!("/functions/v1/runs/{}/redrive", run.id),
     });
+    let mut source = json!({ "type": run.source });
+    if let Some(trigger) = &run.trigger {
+        source["trigger_id"] = trigger.as_str().into();
+    }
     json!({
         "run_id": run.id,
         "function_name": run.name,
@@ -178,7 +182,7 @@ fn view(run: &FunctionRun) -> Value {
         "generation": run.generation,
         "run_at": rfc3339(run.run_at),
         "expires_at": run.expires_at.map(rfc3339),
-        "source": { "type": run.source },
+        "source": source,
         "attempts": {
             "current": run.attempts,
             "max": run.attempts_max,

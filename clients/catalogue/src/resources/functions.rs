@@ -28,6 +28,8 @@ const FUNCTION: &[Field] = &[
     may("deps_resolved", Kind::Object),
 ];
 
+const TRIGGER: Param = Param::path("trigger_id", Kind::Text, "The trigger's id.");
+
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         id: "functions.deploy",
@@ -59,7 +61,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         auth: Auth::ServiceKey,
         answer: &[has("functions", Kind::List)],
         summary: "List a project's functions.",
-        doc: "Those of the live release, sorted by name.",
+        doc: "Those of the live release, sorted by name, with their triggers.",
         cli: Some(&["functions", "list"]),
         mcp: Some("list_functions"),
         ..Operation::READ
@@ -139,6 +141,24 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Run a function now, as its schedule would.",
         doc: "Waits for its answer. The run is in its history.",
         cli: Some(&["functions", "trigger"]),
+        ..Operation::CHANGE
+    },
+    Operation {
+        id: "functions.fire",
+        path: "/projects/v1/{id}/functions/{name}/triggers/{trigger_id}/run",
+        params: &[
+            PROJECT,
+            NAME,
+            TRIGGER,
+            Param::header("Idempotency-Key", Kind::Text, "The same key is the same run."),
+        ],
+        auth: Auth::ServiceKey,
+        request: Media::None,
+        answer: &[has("run", Kind::Object), has("schedule_meta", Kind::Object)],
+        summary: "Fire a function's trigger now.",
+        doc: "The run is written down before this is answered. The trigger's next time stays what it is.",
+        cli: Some(&["functions", "fire"]),
+        success: 202,
         ..Operation::CHANGE
     },
     Operation {

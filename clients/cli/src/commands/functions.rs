@@ -90,6 +90,15 @@ pub enum Functions {
     },
     /// Run a function now, as its schedule would.
     Trigger { id: String, name: String },
+    /// Fire a function's trigger now.
+    Fire {
+        id: String,
+        name: String,
+        trigger_id: String,
+        /// The same key is the same run.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
     /// Build a function again, with this server's library.
     Rebuild { id: String, name: String },
     /// Build every function of a project again.
@@ -156,6 +165,16 @@ pub async fn run(command: Functions, context: &Context) -> Outcome {
             let (projects, id) = context.project(Some(&id))?;
             let call = Call::new("functions.trigger").path("id", &id).path("name", name);
             client.call(call.service_key(projects.keys(&id)?.service_key)).await
+        }
+        Functions::Fire { id, name, trigger_id, key } => {
+            let (projects, id) = context.project(Some(&id))?;
+            let call = Call::new("functions.fire").path("id", &id).path("name", name);
+            let call = call.path("trigger_id", trigger_id).service_key(projects.keys(&id)?.service_key);
+            let call = match key {
+                Some(key) => call.header("Idempotency-Key", key),
+                None => call,
+            };
+            client.call(call).await
         }
         Functions::Rebuild { id, name } => rebuild(context, Some(&id), Some(&name)).await,
         Functions::RebuildAll { id } => rebuild(context, id.as_deref(), None).await,

@@ -9,9 +9,9 @@ use types::{Code, FunctionRunId, Mutation, Problem, ProjectId};
 
 use super::runs::{RetryAsked, RunAsked, RunsAsked};
 
-const EVENT_TYPE_CHARS_MAX: usize = 128;
-const KEY_CHARS_MAX: usize = 255;
-const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const EVENT_TYPE_CHARS_MAX: usize = 128;
+pub(super) const KEY_CHARS_MAX: usize = 255;
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 /// How far ahead a run may be asked for.
 const AHEAD_MAX: TimeDelta = TimeDelta::days(366);
 const ATTEMPTS_MAX: i64 = 20;
@@ -117,6 +117,7 @@ pub(super) fn run_of(
         project,
         name: name.to_owned(),
         source,
+        trigger: None,
         event_type: asked.event_type,
         idempotency_key: asked.idempotency_key,
         intent_hash,
@@ -143,7 +144,7 @@ fn intent(asked: &RunAsked) -> String {
     hex::encode(Sha256::digest(canonical_json(&all)))
 }
 
-pub(super) fn retry(asked: &RetryAsked) -> Result<Retry, Problem> {
+pub(crate) fn retry(asked: &RetryAsked) -> Result<Retry, Problem> {
     let preset = match asked.preset.as_deref() {
         None | Some("standard") => STANDARD,
         Some("none") => NONE,
@@ -212,7 +213,7 @@ fn is_storable(at: &DateTime<Utc>) -> bool {
     (0..=LAST_SECS).contains(&at.timestamp())
 }
 
-fn plain(field: &str, text: &str, chars_max: usize) -> Result<(), Problem> {
+pub(super) fn plain(field: &str, text: &str, chars_max: usize) -> Result<(), Problem> {
     let is_plain =
         !text.is_empty() && text.chars().count() <= chars_max && !text.chars().any(char::is_control);
     let why = || format!("1 to {chars_max} characters without control characters are needed");

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use store::functions::{
-    Enqueued, FunctionRun, LogEntry, Refused, logs_read, run_cancel, run_enqueue, run_find, run_redrive,
-    runs_page,
+    AskedRun, Enqueued, FunctionRun, LogEntry, Refused, logs_read, run_cancel, run_enqueue, run_find,
+    run_redrive, runs_page,
 };
 use types::{Code, FunctionRunId, Mutation, Problem};
 
@@ -78,7 +79,17 @@ impl Plane {
         let now = self.now();
         let id = FunctionRunId::new(&*self.deps().entropy);
         let run = run_of(id, (project, name), asked, source, now)?;
-        match run_enqueue(&self.deps().store, &run, now).await.map_err(store_problem)? {
+        self.run_write(&run, now).await
+    }
+
+    /// Writes a run down, or finds the one of its key; says whether it is a new one.
+    pub(super) async fn run_write(
+        &self,
+        run: &AskedRun,
+        now: DateTime<Utc>,
+    ) -> Result<(FunctionRun, bool), Problem> {
+        let name = &run.name;
+        match run_enqueue(&self.deps().store, run, now).await.map_err(store_problem)? {
             Enqueued::New(run) => {
                 actors::functions::wake(&self.inner.deps);
                 Ok((run, true))
