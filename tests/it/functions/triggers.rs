@@ -169,7 +169,7 @@ async fn times_overlap_are_skipped_when_missed_and_expire() {
     deployed(&lab, &wallet, &project, json!([trigger("slow", QUARTERLY, slow)])).await;
     until_due(&lab, &project).await;
     eventually("the first to run", 15, || async {
-        (runs(&lab, &project).await[0]["status"] == "running").then_some(())
+        (runs(&lab, &project).await.first()?["status"] == "running").then_some(())
     })
     .await;
     until_due(&lab, &project).await;

@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tests::{Lab, eventually, fresh_folder, target_binary};
 
+use super::schedules::planned;
+
 const API: &str = "import { adminDb } from '@run402/functions';
 
 interface Item { id: number; title: string }
@@ -73,6 +75,7 @@ async fn a_site_with_an_api_a_cron_and_a_secret_is_deployed_and_looked_at_by_wor
     assert_eq!(rows["rows"], json!([{ "title": "salutations world" }]), "{rows}");
 
     let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    planned(&lab, &project).await;
     let next = eventually("the schedule to be read", 20, || async {
         let all = run(&["functions", "list", id]);
         let all = all["functions"].as_array().unwrap();
