@@ -72,7 +72,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answer: &[has("runs", Kind::List), may("next_cursor", Kind::Text)],
         summary: "List a function's runs, whoever asked for them.",
         doc: "The newest first, for 30 days after their end. A run is scheduled, queued, running, retrying or blocked \
-              (while the lease has ended or its API calls are used up), and ends succeeded, failed, cancelled or expired.",
+              (while the lease has ended or its API calls are used up), and ends succeeded, failed, cancelled or \
+              expired.",
         cli: Some(&["runs", "list"]),
         ..Operation::READ
     },

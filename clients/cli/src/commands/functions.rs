@@ -167,14 +167,7 @@ pub async fn run(command: Functions, context: &Context) -> Outcome {
             client.call(call.service_key(projects.keys(&id)?.service_key)).await
         }
         Functions::Fire { id, name, trigger_id, key } => {
-            let (projects, id) = context.project(Some(&id))?;
-            let call = Call::new("functions.fire").path("id", &id).path("name", name);
-            let call = call.path("trigger_id", trigger_id).service_key(projects.keys(&id)?.service_key);
-            let call = match key {
-                Some(key) => call.header("Idempotency-Key", key),
-                None => call,
-            };
-            client.call(call).await
+            fire(context, (&id, &name, &trigger_id), key.as_deref()).await
         }
         Functions::Rebuild { id, name } => rebuild(context, Some(&id), Some(&name)).await,
         Functions::RebuildAll { id } => rebuild(context, id.as_deref(), None).await,
@@ -184,6 +177,13 @@ pub async fn run(command: Functions, context: &Context) -> Outcome {
             client.call(call.service_key(projects.keys(&id)?.service_key)).await.map(ok)
         }
     }
+}
+
+async fn fire(context: &Context, (id, name, trigger): (&str, &str, &str), key: Option<&str>) -> Outcome {
+    let (projects, id) = context.project(Some(id))?;
+    let call = Call::new("functions.fire").path("id", &id).path("name", name).path("trigger_id", trigger);
+    let call = key.into_iter().fold(call, |call, key| call.header("Idempotency-Key", key));
+    context.public()?.call(call.service_key(projects.keys(&id)?.service_key)).await
 }
 
 /// One function, or all of them.
