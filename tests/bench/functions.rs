@@ -140,6 +140,7 @@ impl World {
     async fn ask(&self, function: &Function) {
         let call = Call {
             request_id: "req_1".into(),
+            attempt_id: None,
             method: "POST".into(),
             url: "http://gateway.test/functions/v1/hello".into(),
             headers: Vec::new(),

@@ -29,7 +29,9 @@ async fn main() {
     let bearer = format!("Authorization: Bearer {token}");
     let url = lab.url("/rest/v1/items?select=id,title&order=id&limit=20");
     let database = lab.database().await;
-    for (what, headers) in [("20 rows by key", &[key.as_str()][..]), ("20 rows by key and token", &[&key, &bearer])] {
+    for (what, headers) in
+        [("20 rows by key", &[key.as_str()][..]), ("20 rows by key and token", &[&key, &bearer])]
+    {
         let turn = |url: &str, headers: &[&str]| load(&wrk, url, CONNECTIONS, headers, None);
         turn(&url, headers);
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
@@ -40,7 +42,15 @@ async fn main() {
         let beside = Some(("GET /health", rate(&bare)));
         table.rate(what, "requests/s", rate(&ours), beside, &ours[TURNS - 1].text());
         let asked = asked(&database, &wrk, &url, headers).await;
-        table.row([&format!("{what}: asks the control database"), "", "", "", "", "", &format!("{asked:.2} times")]);
+        table.row([
+            &format!("{what}: asks the control database"),
+            "",
+            "",
+            "",
+            "",
+            "",
+            &format!("{asked:.2} times"),
+        ]);
     }
     table.finish("the tenant's own statements, which are most of it; see `rest` for those beside pgbench");
 }
@@ -56,7 +66,8 @@ async fn tables(lab: &Lab, project: &Value) -> String {
     let body = json!({ "email": "ada@example.org", "password": "correct horse battery" });
     let signup = lab.http.post(lab.url("/auth/v1/signup")).header("apikey", anon).json(&body);
     assert_eq!(lab.send(signup).await.status, 201);
-    let login = lab.http.post(lab.url("/auth/v1/token?grant_type=password")).header("apikey", anon).json(&body);
+    let login =
+        lab.http.post(lab.url("/auth/v1/token?grant_type=password")).header("apikey", anon).json(&body);
     let token = lab.send(login).await.body["access_token"].as_str().unwrap().to_owned();
     let script = "create table items (id int primary key, title text);
         insert into items select n, 'title ' || n from generate_series(1, 1000) n";

@@ -12,6 +12,7 @@ mod rebuild;
 mod runs;
 mod schedules;
 mod signed_in;
+mod triggers;
 mod words;
 
 use serde_json::{Value, json};

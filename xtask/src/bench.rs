@@ -9,8 +9,18 @@ const MANIFEST: &str = "tests/bench/Cargo.toml";
 /// everything would be built once more.
 const PACKAGES: &[&str] = &["-p", "server", "-p", "bench"];
 /// These drive a whole lab; the others measure one crate.
-const NEED_THE_SERVER: &[&str] =
-    &["settle", "provision", "sites", "watcher", "sweep", "tokens", "deploys", "functions", "gate", "schedules"];
+const NEED_THE_SERVER: &[&str] = &[
+    "settle",
+    "provision",
+    "sites",
+    "watcher",
+    "sweep",
+    "tokens",
+    "deploys",
+    "functions",
+    "gate",
+    "schedules",
+];
 
 /// Without a name lists the benches; with one runs it, passing the rest on.
 pub fn run(arguments: &[String]) -> Result<()> {

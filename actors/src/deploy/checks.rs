@@ -78,6 +78,7 @@ async fn called(function: &str, (method, path): (&str, &str), at: &Looked<'_>) -
     let call = Call {
         headers: vec![("x-run402-request-id".to_owned(), request_id.clone())],
         request_id,
+        attempt_id: None,
         method: method.to_owned(),
         url: format!("{}{path}", at.url),
         body: Bytes::new(),

@@ -27,7 +27,7 @@ pub struct NoSource(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionChanged {
     pub name: String,
-    /// Of `code_hash`, `runtime`, `timeout_seconds`, `memory_mb`, `schedule`.
+    /// Of `code_hash`, `runtime`, `timeout_seconds`, `memory_mb`, `schedule`, `triggers`.
     pub fields: Vec<&'static str>,
 }
 
@@ -89,9 +89,16 @@ fn made(
             .or(before.map(|b| b.timeout_seconds))
             .unwrap_or(TIMEOUT_SECONDS),
         memory_mb: spec.memory_mb.or(before.map(|b| b.memory_mb)).unwrap_or(MEMORY_MB),
-        schedule: match &spec.schedule {
-            Some(schedule) => schedule.clone(),
-            None => before.and_then(|b| b.schedule.clone()),
+        // Naming one takes the other away.
+        schedule: match (&spec.schedule, &spec.triggers) {
+            (Some(schedule), _) => schedule.clone(),
+            (None, Some(triggers)) if !triggers.is_empty() => None,
+            (None, _) => before.and_then(|b| b.schedule.clone()),
+        },
+        triggers: match (&spec.triggers, &spec.schedule) {
+            (Some(triggers), _) => triggers.clone(),
+            (None, Some(Some(_))) => Vec::new(),
+            (None, _) => before.map(|b| b.triggers.clone()).unwrap_or_default(),
         },
         source,
     })
@@ -145,6 +152,7 @@ fn fields_changed(old: &ReleaseFunction, new: &ReleaseFunction) -> Vec<&'static 
         ("timeout_seconds", old.timeout_seconds != new.timeout_seconds),
         ("memory_mb", old.memory_mb != new.memory_mb),
         ("schedule", old.schedule != new.schedule),
+        ("triggers", old.triggers != new.triggers),
     ]
     .into_iter()
     .filter_map(|(field, differs)| differs.then_some(field))
@@ -191,6 +199,26 @@ mod tests {
         let gone = map(vec![("a", FunctionSpec { schedule: Some(None), ..spec(None) })]);
         let patch = FunctionChange::Patch { set: gone, delete: vec![] };
         assert_eq!(functions_after(&base, Some(&patch)).unwrap()["a"].schedule, None);
+        let timed = |spec: FunctionSpec, base: &Functions| {
+            let patch = FunctionChange::Patch { set: map(vec![("a", spec)]), delete: vec![] };
+            functions_after(base, Some(&patch)).unwrap()
+        };
+        let trigger =
+            serde_json::from_value(json!({ "id": "t", "cron": "0 * * * *", "timezone": "UTC", "run": {
+            "event_type": "x",
+            "retry": { "max_attempts": 1, "min_delay_seconds": 0, "max_delay_seconds": 0 } } }));
+        let triggers = vec![trigger.unwrap()];
+        let triggered = timed(FunctionSpec { triggers: Some(triggers.clone()), ..spec(None) }, &base);
+        assert_eq!((&triggered["a"].schedule, &triggered["a"].triggers), (&None, &triggers));
+        let fields = function_diff(&base, &triggered).changed.remove(0).fields;
+        assert_eq!(fields, ["schedule", "triggers"]);
+        let kept = timed(FunctionSpec { memory_mb: Some(64), ..spec(None) }, &triggered);
+        assert_eq!(kept["a"].triggers, triggers, "they stay");
+        let plain = FunctionSpec { schedule: Some(Some("1 * * * *".into())), ..spec(None) };
+        assert!(timed(plain, &triggered)["a"].triggers.is_empty());
+        assert!(
+            timed(FunctionSpec { triggers: Some(vec![]), ..spec(None) }, &triggered)["a"].triggers.is_empty()
+        );
         let unknown = FunctionChange::Patch { set: map(vec![("z", spec(None))]), delete: vec![] };
         assert_eq!(functions_after(&base, Some(&unknown)), Err(NoSource("z".into())));
         assert_eq!(functions_after(&base, None).unwrap(), base);

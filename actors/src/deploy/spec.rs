@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use store::content::AssetChange;
-use store::releases::{NameChange, Route};
+use store::releases::{NameChange, Route, Trigger};
 use types::{ProjectId, ReleaseId, Sha256Hex};
 
 /// What a release shall be, on top of what.
@@ -119,6 +119,9 @@ pub struct FunctionSpec {
     /// Some(None) takes a schedule away.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub schedule: Option<Option<String>>,
+    /// In place of a schedule, sorted by id. An empty list takes them away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggers: Option<Vec<Trigger>>,
 }
 
 /// A field that is there, even if it is null.

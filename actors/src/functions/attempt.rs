@@ -37,7 +37,6 @@ pub(super) async fn attempt(
         Ok(None) => return failed("FUNCTION_NOT_FOUND", "the function is gone".to_owned(), false),
         Err(e) => return failed("UNAVAILABLE", format!("the function was not read: {e}"), true),
     };
-    deps.meter.count(run.account, run.project);
     let at = (&*function, run.live.version.clone());
     match host.call_in(deps, run.project, at, call(host, run)).await {
         Ok(reply) => {
@@ -88,6 +87,7 @@ fn call(host: &FunctionHost, run: &ClaimedRun) -> Call {
     };
     Call {
         request_id: id,
+        attempt_id: Some(run.attempt_id.to_string()),
         method: "POST".to_owned(),
         url: host.url(&run.name),
         headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),

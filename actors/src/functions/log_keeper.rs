@@ -36,6 +36,7 @@ fn entry(line: LogLine) -> Option<NewLogEntry> {
         project: line.project.parse().ok()?,
         function: line.function,
         request_id: line.request_id,
+        attempt_id: line.attempt_id.and_then(|id| id.parse().ok()),
         stream: line.stream.as_str(),
         message: line.message,
     })

@@ -177,10 +177,10 @@ impl FunctionHost {
         let (workers, logs) = (self.parts.workers.clone(), self.parts.logs.clone());
         // A client that hangs up leaves neither a call that nobody ends nor an end that nobody is told.
         let running = tokio::spawn(async move {
-            let request_id = call.request_id.clone();
+            let (request_id, attempt_id) = (call.request_id.clone(), call.attempt_id.clone());
             let outcome = workers.call(&runnable, call).await;
             if let Err(error) = outcome {
-                tell(&logs, &runnable, request_id, error);
+                tell(&logs, &runnable, (request_id, attempt_id), error);
             }
             outcome
         });
@@ -234,7 +234,12 @@ impl FunctionHost {
 }
 
 /// Tells a function's log what only we know of its failure.
-fn tell(logs: &tokio::sync::mpsc::Sender<LogLine>, function: &Function, request_id: String, error: RunError) {
+fn tell(
+    logs: &tokio::sync::mpsc::Sender<LogLine>,
+    function: &Function,
+    (request_id, attempt_id): (String, Option<String>),
+    error: RunError,
+) {
     let message = match error {
         // Its own words are there already.
         RunError::Threw => return,
@@ -245,6 +250,7 @@ fn tell(logs: &tokio::sync::mpsc::Sender<LogLine>, function: &Function, request_
         project: function.project.clone(),
         function: function.name.clone(),
         request_id: Some(request_id),
+        attempt_id,
         stream: LogStream::Platform,
         message,
     };

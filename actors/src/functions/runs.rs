@@ -16,7 +16,7 @@ use store::functions::{
     Advance, ClaimedRun, DueFunction, functions_advance, functions_due, run_block, run_start, runs_claim,
     runs_drop_before, runs_expire, runs_overlapped, runs_reclaim,
 };
-use types::{AccountId, Lifecycle, ProjectId, kill_point};
+use types::{AccountId, Lifecycle, ProjectId, Tier, kill_point};
 
 use super::FunctionHost;
 use super::attempt::{RunAnswer, attempt};
@@ -35,7 +35,8 @@ const ON_TIME: TimeDelta = TimeDelta::seconds(60);
 const MISSED_MAX: usize = 1_000;
 const MISSED: &str = "missed: the server was not running";
 const PAUSED: &str = "paused: the lease has ended";
-/// A run of an account whose lease has ended is looked at again after this.
+const EXHAUSTED: &str = "paused: the API calls of the lease are used up";
+/// A run of an account that is paused is looked at again after this.
 const BLOCKED_FOR: TimeDelta = TimeDelta::minutes(5);
 /// History that is kept.
 const KEPT: TimeDelta = TimeDelta::days(30);
@@ -117,17 +118,15 @@ pub async fn forget(deps: &Deps, rows_max: i64) -> Result<(), ActorError> {
 pub(super) async fn plan(deps: &Deps) -> Result<usize, ActorError> {
     let now = deps.clock.now();
     let due = functions_due(&deps.store, now, PLANNED_MAX).await?;
-    let mut paused: HashMap<AccountId, bool> = HashMap::new();
+    let mut paused: HashMap<AccountId, Option<&'static str>> = HashMap::new();
     let mut advances = Vec::with_capacity(due.len());
     for function in &due {
         let paused = match paused.get(&function.account) {
             Some(paused) => *paused,
             None => {
-                let standing = standing_find(&deps.store, function.account).await?;
-                let state = billing::lapse::lifecycle_of(&standing, now);
-                let is = is_paused(state);
-                paused.insert(function.account, is);
-                is
+                let why = paused_for(deps, function.account, now).await?;
+                paused.insert(function.account, why);
+                why
             }
         };
         advances.push(advance(function, paused, now));
@@ -139,19 +138,20 @@ pub(super) async fn plan(deps: &Deps) -> Result<usize, ActorError> {
 }
 
 /// What becomes of a due function: pure.
-fn advance(function: &DueFunction, paused: bool, now: DateTime<Utc>) -> Advance {
-    let moved = |to, runs| Advance { id: function.id, from: function.next_due_at, to, runs };
-    let Some(cron) = Cron::parse(&function.schedule) else { return moved(None, Vec::new()) };
+fn advance(function: &DueFunction, paused: Option<&'static str>, now: DateTime<Utc>) -> Advance {
+    let from = function.next_due_at;
+    let moved = |to, runs| Advance { id: function.id, is_trigger: function.is_trigger, from, to, runs };
+    let cron = Cron::parse_in(&function.schedule, &function.timezone);
+    let Some(cron) = cron else { return moved(None, Vec::new()) };
     let next = cron.next_after(now);
     // Times before a change were the old schedule's; those after it count, also when nobody has planned it yet.
-    let first =
-        if function.is_planned { Some(function.next_due_at) } else { cron.next_after(function.next_due_at) };
+    let first = if function.is_planned { Some(from) } else { cron.next_after(from) };
     let Some(first) = first else { return moved(None, Vec::new()) };
     // What is older is beyond what a history is for.
     let times = cron.newest_between(first, now, MISSED_MAX);
     let newest = times.last().copied();
     let why = |time: DateTime<Utc>| match function.missed.as_str() {
-        _ if paused => Some(PAUSED),
+        _ if paused.is_some() => paused,
         "run_all" => None,
         "run_once" if Some(time) == newest => None,
         _ if now - time <= ON_TIME => None,
@@ -207,6 +207,8 @@ async fn carry_out(deps: &Arc<Deps>, host: &FunctionHost, run: ClaimedRun) {
             return;
         }
     }
+    // A run by hand is its asker's call, and was counted as that.
+    deps.meter.count(run.account, run.project);
     let (end, _) = attempt(deps, host, &run).await;
     kill_point!("run.answered");
     let id = run.id;
@@ -219,23 +221,34 @@ async fn carry_out(deps: &Arc<Deps>, host: &FunctionHost, run: ClaimedRun) {
     }
 }
 
-/// Puts a run that was asked for back while the account's lease has ended: it goes on after a renewal, as long as
-/// it has not expired. A schedule's times are judged when they are planned.
+/// Puts a run that was asked for back while its account is paused: it goes on after a renewal, as long as it has not
+/// expired. A schedule's times are judged when they are planned.
 async fn held_back(deps: &Deps, run: &ClaimedRun) -> Result<bool, ActorError> {
     if run.asked.is_none() {
         return Ok(false);
     }
     let now = deps.clock.now();
-    let standing = standing_find(&deps.store, run.account).await?;
-    if !is_paused(billing::lapse::lifecycle_of(&standing, now)) {
+    if paused_for(deps, run.account, now).await?.is_none() {
         return Ok(false);
     }
     run_block(&deps.store, run, now + BLOCKED_FOR, now).await?;
     Ok(true)
 }
 
-fn is_paused(state: Option<Lifecycle>) -> bool {
-    state.is_none_or(|state| matches!(state, Lifecycle::Dormant | Lifecycle::Purged))
+/// Why an account's runs do not begin; none when they do.
+async fn paused_for(
+    deps: &Deps,
+    account: AccountId,
+    now: DateTime<Utc>,
+) -> Result<Option<&'static str>, ActorError> {
+    let standing = standing_find(&deps.store, account).await?;
+    let state = billing::lapse::lifecycle_of(&standing, now);
+    if state.is_none_or(|state| matches!(state, Lifecycle::Dormant | Lifecycle::Purged)) {
+        return Ok(Some(PAUSED));
+    }
+    let limits = deps.prices.limits(standing.lease.map_or(Tier::Prototype, |lease| lease.tier));
+    let calls = standing.calls.saturating_add(deps.meter.unflushed(account).0);
+    Ok((calls >= limits.api_calls).then_some(EXHAUSTED))
 }
 
 #[cfg(test)]
@@ -249,6 +262,8 @@ mod tests {
     fn due(schedule: &str, missed: &str, next: &str) -> DueFunction {
         DueFunction {
             id: uuid::Uuid::nil(),
+            is_trigger: false,
+            timezone: "UTC".to_owned(),
             account: AccountId(uuid::Uuid::nil()),
             schedule: schedule.to_owned(),
             missed: missed.to_owned(),
@@ -262,19 +277,19 @@ mod tests {
     fn times_that_passed_unseen_follow_the_rule_and_are_all_written() {
         let now = at("2026-11-26T11:00:02Z");
         for (missed, ran) in [("skip", 1), ("run_once", 1), ("run_all", 5)] {
-            let moved = advance(&due("*/15 * * * *", missed, "2026-11-26T10:00:00Z"), false, now);
+            let moved = advance(&due("*/15 * * * *", missed, "2026-11-26T10:00:00Z"), None, now);
             assert_eq!((moved.runs.len(), moved.to), (5, Some(at("2026-11-26T11:15:00Z"))), "{missed}");
             assert_eq!(moved.runs.iter().filter(|(_, why)| why.is_none()).count(), ran, "{missed}");
             assert_eq!(moved.runs.last().unwrap(), &(at("2026-11-26T11:00:00Z"), None), "{missed}");
         }
         let late = at("2026-11-26T11:05:00Z");
         for (missed, ran) in [("skip", 0), ("run_once", 1), ("run_all", 5)] {
-            let moved = advance(&due("*/15 * * * *", missed, "2026-11-26T10:00:00Z"), false, late);
+            let moved = advance(&due("*/15 * * * *", missed, "2026-11-26T10:00:00Z"), None, late);
             assert_eq!(moved.runs.iter().filter(|(_, why)| why.is_none()).count(), ran, "{missed}");
         }
-        let paused = advance(&due("*/15 * * * *", "run_all", "2026-11-26T10:00:00Z"), true, late);
+        let paused = advance(&due("*/15 * * * *", "run_all", "2026-11-26T10:00:00Z"), Some(PAUSED), late);
         assert!(paused.runs.iter().all(|(_, why)| *why == Some(PAUSED)));
-        let years = advance(&due("* * * * *", "run_all", "2020-01-01T00:00:00Z"), false, late);
+        let years = advance(&due("* * * * *", "run_all", "2020-01-01T00:00:00Z"), None, late);
         assert_eq!((years.runs.len(), years.runs.last().unwrap().0), (MISSED_MAX, late));
         assert_eq!(years.runs[0].0, late - chrono::TimeDelta::minutes(999));
     }
@@ -285,17 +300,17 @@ mod tests {
         let now = at("2026-11-26T11:00:02Z");
         let changed =
             DueFunction { is_planned: false, ..due("0 12 * * *", "run_all", "2026-11-26T11:00:01Z") };
-        let moved = advance(&changed, false, now);
+        let moved = advance(&changed, None, now);
         assert_eq!((moved.to, moved.runs.len()), (Some(at("2026-11-26T12:00:00Z")), 0));
         for (seen, ran) in [("2026-11-26T12:00:02Z", 1), ("2026-11-26T12:05:00Z", 0)] {
             let due = DueFunction { missed: "skip".to_owned(), ..changed.clone() };
-            let moved = advance(&due, false, at(seen));
+            let moved = advance(&due, None, at(seen));
             assert_eq!((moved.to, moved.runs.len()), (Some(at("2026-11-27T12:00:00Z")), 1), "{seen}");
             assert_eq!(moved.runs[0].0, at("2026-11-26T12:00:00Z"), "due before it was planned");
             assert_eq!(moved.runs.iter().filter(|(_, why)| why.is_none()).count(), ran, "{seen}");
         }
-        let never = advance(&due("0 0 31 2 *", "skip", "2026-11-26T11:00:00Z"), false, now);
+        let never = advance(&due("0 0 31 2 *", "skip", "2026-11-26T11:00:00Z"), None, now);
         assert_eq!(never.to, None);
-        assert_eq!(advance(&due("nonsense", "skip", "2026-11-26T11:00:00Z"), false, now).to, None);
+        assert_eq!(advance(&due("nonsense", "skip", "2026-11-26T11:00:00Z"), None, now).to, None);
     }
 }

@@ -59,6 +59,55 @@ async fn ten_thousand_functions_due_together_are_planned_once_by_two_nodes() {
     assert_eq!(moved, FUNCTIONS);
 }
 
+// F01, F12. Goal: triggers that are due together become one run each, whoever plans, and none of a project that has
+// too many open. Method: two nodes plan a thousand at once; one of ten projects has all of its runs open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn triggers_due_together_become_one_run_each_and_none_of_a_full_project() {
+    let world = World::start().await;
+    let raw = PgPool::connect(&world.database_url()).await.unwrap();
+    let now = world.clock.now();
+    sqlx::query(
+        "with owner as (insert into accounts (id, pinned, created_at) values (gen_random_uuid(), true, $1)
+           returning id),
+         made as (insert into projects (id, account_id, name, phase, public_id, created_at, updated_at)
+           select gen_random_uuid(), owner.id, 'p', 'ready', 'load' || lpad(n::text, 6, '0'), $1, $1
+           from owner, generate_series(1, 10) n returning id),
+         functions as (insert into functions (project_id, name, fingerprint, created_at, updated_at)
+           select made.id, 'f' || n, '', $1, $1 from made, generate_series(1, 10) n returning id)
+         insert into function_triggers (function_id, name, spec, next_due_at, is_planned)
+         select functions.id, 't' || n, $2, date_trunc('minute', $1), true from functions, generate_series(1, 10) n",
+    )
+    .bind(now)
+    .bind(serde_json::json!({ "id": "t", "cron": "* * * * *", "timezone": "Asia/Kolkata", "run": {
+        "event_type": "x", "payload": { "a": 1 },
+        "retry": { "max_attempts": 3, "min_delay_seconds": 5, "max_delay_seconds": 9 } } }))
+    .execute(&raw)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into function_runs (function_id, project_id, source, state, created_at, run_at)
+         select f.id, f.project_id, 'api', 'due', $1, $1 + interval '1 day'
+         from (select * from functions order by project_id limit 1) f, generate_series(1, 5000)",
+    )
+    .bind(now)
+    .execute(&raw)
+    .await
+    .unwrap();
+    let (one, two) = (world.node().await, world.node().await);
+    let until_done = async |deps: &crate::Deps| while plan(deps).await.unwrap() > 0 {};
+    tokio::join!(until_done(&one.deps), until_done(&two.deps));
+    let made: (i64, i64, i64, i64) = sqlx::query_as(
+        "select count(*), count(distinct (function_id, trigger_name)),
+           count(*) filter (where state = 'due' and attempts_max = 3 and payload = '{\"a\": 1}'),
+           count(*) filter (where state = 'skipped' and error like 'too many%')
+         from function_runs where source = 'schedule'",
+    )
+    .fetch_one(&raw)
+    .await
+    .unwrap();
+    assert_eq!(made, (1_000, 1_000, 900, 100), "none lost, none doubled");
+}
+
 /// A function of a live release, with one run that is due.
 async fn one_due(raw: &PgPool, world: &World) {
     let mut connection = raw.acquire().await.unwrap();

@@ -2,6 +2,7 @@
 
 mod rebuild;
 mod runs;
+pub(super) mod triggers;
 
 use std::net::SocketAddr;
 
@@ -10,11 +11,10 @@ use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, patch, post};
 use axum::{Extension, Json, Router};
-use chrono::DateTime;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use plane::Plane;
 use plane::functions::{
-    FunctionAnswer, FunctionChange, FunctionDeploy, FunctionView, Incoming, LogEntry, Scheduled,
+    FunctionAnswer, FunctionChange, FunctionDeploy, FunctionView, Incoming, LogEntry, LogsAsked, Scheduled,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ pub fn routes() -> Router<AppState> {
         .route("/projects/v1/{id}/functions/{name}/rebuild", post(rebuild::one))
         .route("/projects/v1/{id}/functions/rebuild", post(rebuild::all))
         .merge(runs::routes())
+        .merge(triggers::routes())
         .route("/functions/v1/{name}", called())
         .route("/functions/v1/{name}/{*rest}", called())
 }
@@ -109,6 +110,13 @@ struct LogsQuery {
     request_id: Option<String>,
 }
 
+impl From<LogsQuery> for LogsAsked {
+    fn from(query: LogsQuery) -> Self {
+        let LogsQuery { tail, since, request_id } = query;
+        Self { tail: tail.unwrap_or(TAIL_DEFAULT), since, request_id }
+    }
+}
+
 /// A field that is there, even if it is null.
 fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(d).map(Some)
@@ -162,6 +170,11 @@ async fn list(
 ) -> Result<Json<Value>, ApiProblem> {
     let project: ProjectId = id(&project, Code::ProjectNotFound)?;
     let all = plane.function_list(&caller, project).await?;
+    let view = |function: &FunctionView| {
+        let mut one = view(function);
+        one["triggers"] = function.triggers.iter().map(triggers::live).collect();
+        one
+    };
     Ok(Json(json!({ "functions": all.iter().map(view).collect::<Vec<_>>() })))
 }
 
@@ -198,12 +211,7 @@ async fn logs(
     Query(query): Query<LogsQuery>,
 ) -> Result<Json<Value>, ApiProblem> {
     let project: ProjectId = id(&project, Code::ProjectNotFound)?;
-    let query = plane::functions::LogQuery {
-        tail: query.tail.unwrap_or(TAIL_DEFAULT),
-        since: query.since.and_then(DateTime::from_timestamp_millis),
-        request_id: query.request_id,
-    };
-    let found = plane.function_logs(&caller, (project, &name), query).await?;
+    let found = plane.function_logs(&caller, (project, &name), query.into()).await?;
     Ok(Json(json!({ "logs": found.iter().map(|one| entry(&name, one)).collect::<Vec<_>>() })))
 }
 
@@ -215,7 +223,9 @@ fn entry(name: &str, entry: &LogEntry) -> Value {
         "timestamp": at,
         "message": entry.message,
         "request_id": entry.request_id,
+        "attempt_id": entry.attempt_id,
         "stream": entry.stream,
+        "log_stream_name": format!("{name}/{}", entry.stream),
         // Times are an entry's own, so they name it.
         "event_id": format!("{name}/{}", entry.at.timestamp_millis()),
         "ingestion_time": at,

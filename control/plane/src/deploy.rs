@@ -10,6 +10,7 @@ mod plan;
 mod spec;
 mod warn;
 
+pub(crate) use caps::{times, too_often};
 pub(crate) use spec::interval_minutes;
 
 pub use operation::{CommitStatus, Committed};

@@ -10,6 +10,7 @@ mod invoke;
 mod packages;
 mod rebuild;
 mod runs;
+mod triggers;
 
 use actors::functions::FunctionHost;
 pub use actors::functions::RunAnswer;
@@ -24,19 +25,17 @@ use crate::keys::store_problem;
 
 pub use ::functions::LIBRARY_VERSION;
 pub use answer::FunctionAnswer;
-pub use store::functions::{FunctionRun, LogEntry, LogQuery, Policy, Run, Scheduled};
+pub use store::functions::{FunctionRun, LiveTrigger, LogEntry, Policy, Run, Scheduled};
+pub use store::releases::Trigger;
 
+pub use asked::LogsAsked;
+pub(crate) use asked::{EVENT_TYPE_CHARS_MAX, PAYLOAD_BYTES_MAX, retry};
 pub(crate) use deploy::failure;
 pub use deploy::{FunctionChange, FunctionDeploy};
 pub use invoke::{Incoming, RoutedCall};
 pub use rebuild::RebuiltFunction;
 pub use runs::{RetryAsked, RunAsked, RunsAsked};
 
-/// Entries of a log that are shown at most.
-///
-/// # Source
-/// Wire contract 03 section 2.5.
-const TAIL_MAX: i64 = 1_000;
 /// Runs of a history that are shown at most.
 const RUNS_MAX: i64 = 500;
 
@@ -53,6 +52,8 @@ pub struct FunctionView {
     pub updated_at: DateTime<Utc>,
     /// None without a schedule.
     pub scheduled: Option<Scheduled>,
+    /// In place of a schedule.
+    pub triggers: Vec<LiveTrigger>,
     /// npm packages by name, with the version of each.
     pub packages: std::collections::BTreeMap<String, String>,
     /// Of the bundler, when it was deployed.
@@ -81,26 +82,34 @@ impl Plane {
     ) -> Result<Vec<FunctionView>, Problem> {
         self.service_key(caller, project).await?;
         let live = store::functions::live_functions(&self.deps().store, project).await;
-        Ok(live.map_err(store_problem)?.into_iter().map(|one| self.function_view(one)).collect())
+        let triggers = store::functions::triggers_live(&self.deps().store, project, None).await;
+        let triggers = triggers.map_err(store_problem)?;
+        let view = |one| {
+            let view = self.function_view(one);
+            let own = triggers.iter().filter(|trigger| trigger.function == view.name).cloned().collect();
+            FunctionView { triggers: own, ..view }
+        };
+        Ok(live.map_err(store_problem)?.into_iter().map(view).collect())
     }
 
     /// What a function wrote, the oldest entry first.
     ///
     /// # Errors
-    /// As [`Plane::service_key`]; `FUNCTION_NOT_FOUND`.
+    /// As [`Plane::service_key`]; `BAD_REQUEST`; `FUNCTION_NOT_FOUND`.
+    ///
+    /// # Source
+    /// Wire contract 03 section 2.5.
     pub async fn function_logs(
         &self,
         caller: &Caller,
         (project, name): (ProjectId, &str),
-        query: LogQuery,
+        asked: LogsAsked,
     ) -> Result<Vec<LogEntry>, Problem> {
         self.service_key(caller, project).await?;
+        let query = asked.query()?;
         if !is_word(name) {
             return Err(no_function(name));
         }
-        // What is no id names no entry.
-        let request_id = query.request_id.map(|id| if is_word(&id) { id } else { "-".to_owned() });
-        let query = LogQuery { tail: query.tail.clamp(1, TAIL_MAX), request_id, ..query };
         let found = logs_read(&self.deps().store, (project, name), &query).await.map_err(store_problem)?;
         found.ok_or_else(|| no_function(name))
     }
@@ -188,6 +197,7 @@ impl Plane {
             scheduled: scheduled.map(|scheduled| self.with_next(scheduled, schedule.as_deref())),
             schedule,
             packages,
+            triggers: Vec::new(),
             warnings: Vec::new(),
         }
     }

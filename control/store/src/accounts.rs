@@ -183,8 +183,9 @@ pub async fn lease_find(store: &Store, account: AccountId) -> Result<Option<Leas
 /// As `lease_find`.
 pub async fn standing_find(store: &Store, account: AccountId) -> Result<Standing, StoreError> {
     let row = sqlx::query(
-        "select a.pinned, a.card_debt_micros, l.tier, l.started_at, l.ends_at
-         from accounts a left join leases l on l.account_id = a.id where a.id = $1",
+        "select a.pinned, a.card_debt_micros, l.tier, l.started_at, l.ends_at, coalesce(c.calls, 0) as calls
+         from accounts a left join leases l on l.account_id = a.id
+         left join account_calls c on c.account_id = a.id where a.id = $1",
     )
     .bind(account.0)
     .fetch_optional(store.pool())
@@ -196,6 +197,7 @@ pub async fn standing_find(store: &Store, account: AccountId) -> Result<Standing
     Ok(Standing {
         pinned: row.try_get("pinned").during("find standing")?,
         card_debt: UsdMicros(row.try_get("card_debt_micros").during("find standing")?),
+        calls: row.try_get("calls").during("find standing")?,
         lease,
         stalls: match lease {
             Some(lease) => stalls_touching(store, lease.ends_at).await?,
@@ -204,12 +206,14 @@ pub async fn standing_find(store: &Store, account: AccountId) -> Result<Standing
     })
 }
 
-/// An account's lease, pin and debt.
+/// An account's lease, pin, debt and use.
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
     pub pinned: bool,
     /// Above zero while it owes money that was taken back after it had been spent.
     pub card_debt: UsdMicros,
+    /// API calls of this lease, as far as they were flushed.
+    pub calls: i64,
     pub lease: Option<Lease>,
     /// Every stall that began before the lease's end and was not long over by then.
     pub stalls: Vec<Stall>,

@@ -24,6 +24,7 @@ mod ends;
 mod logs;
 mod queue;
 mod runs;
+mod triggers;
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -47,6 +48,8 @@ pub use runs::{
     Advance, Asked, ClaimedRun, DueFunction, Run, functions_advance, functions_due, run_start,
     runs_drop_before, runs_list, runs_overlapped, runs_reclaim,
 };
+
+pub use triggers::{LiveTrigger, triggers_live};
 
 /// A function of a project's live release.
 #[derive(Debug, Clone)]
@@ -122,6 +125,7 @@ pub(crate) async fn functions_follow(
     release: ReleaseId,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    triggers::triggers_hold(tx, project).await?;
     sqlx::query(
         "delete from functions f where f.project_id = $1
            and not exists (select from release_functions r where r.release_id = $2 and r.name = f.name)",
@@ -136,7 +140,7 @@ pub(crate) async fn functions_follow(
         "update function_runs r set state = 'skipped', ended_at = $3, error = 'the schedule was changed'
          from functions f, release_functions n where f.project_id = $1 and r.function_id = f.id
            and n.release_id = $2 and n.name = f.name and r.state = 'due' and r.source = 'schedule'
-           and f.schedule is distinct from n.schedule",
+           and r.due_at is not null and f.schedule is distinct from n.schedule",
     )
     .bind(project.0)
     .bind(release.0)
@@ -163,7 +167,7 @@ pub(crate) async fn functions_follow(
     .execute(tx.conn())
     .await
     .during("follow the release's functions")?;
-    Ok(())
+    triggers::triggers_follow(tx, project, release, now).await
 }
 
 /// Takes functions, bundles and logs from a project that is being erased.

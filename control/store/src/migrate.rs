@@ -51,6 +51,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &migrations![
     131 "0131_blob_metadata",
     150 "0150_function_rebuilds",
     151 "0151_function_queue",
+    155 "0155_function_log_attempts",
+    156 "0156_function_triggers",
 ];
 
 impl Store {

@@ -11,6 +11,7 @@ use crate::{During, FencedTx, Store, StoreError, Tx};
 mod activate;
 mod host;
 mod parts;
+mod triggers;
 
 pub use activate::{ActivateRefused, NameChange, release_activate, release_fail};
 pub use host::{SiteTarget, site_of_deployment, site_of_domain, site_of_project, site_of_subdomain};
@@ -18,6 +19,7 @@ pub(crate) use parts::release_function;
 pub use parts::{
     ReleaseFunction, Route, functions_elsewhere, release_functions, release_routes, sort_routes,
 };
+pub use triggers::{Trigger, TriggerRetry, TriggerRun};
 
 /// An immutable release.
 #[derive(Debug, Clone)]

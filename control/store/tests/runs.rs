@@ -38,6 +38,7 @@ fn project(n: u128) -> ProjectId {
 
 fn asked(n: u128, key: &str, attempts_max: i32) -> AskedRun {
     AskedRun {
+        trigger: None,
         id: FunctionRunId::new(&OsEntropy),
         project: project(n),
         name: "work".to_owned(),

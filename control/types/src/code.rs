@@ -153,6 +153,7 @@ codes! {
     FunctionUnavailable, "FUNCTION_UNAVAILABLE", 503, "api", true, "retry", "No worker is free for the function. Try again in a moment; GET /status says whether this server runs functions.";
     FunctionResponseTooLarge, "ROUTED_RESPONSE_TOO_LARGE", 502, "api", false, "edit_request", "A function answers at most 6 MiB.";
     FunctionLoop, "FUNCTION_LOOP", 508, "api", false, "edit_request", "Functions called one another too many times in a row. Break the circle.";
+    FunctionTriggerNotFound, "FUNCTION_TRIGGER_NOT_FOUND", 404, "not_found", false, "edit_request", "List the functions with their triggers: run402 functions list.";
     BadFunctionRun, "BAD_FUNCTION_RUN", 400, "validation", false, "edit_request", "Correct the named field; see details.";
     FunctionRunConflict, "function_run_idempotency_conflict", 409, "validation", false, "edit_request", "Use a new idempotency_key for a different run; the same one answers the run of before.";
     FunctionRunNotFound, "FUNCTION_RUN_NOT_FOUND", 404, "not_found", false, "edit_request", "List the function's runs: run402 runs list. A run is kept for 30 days after its end.";

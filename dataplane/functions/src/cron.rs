@@ -1,10 +1,13 @@
-//! Schedules: five fields of cron, in UTC.
+//! Schedules: five fields of cron, in UTC or by the clocks of a place.
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
 
 /// A rule that is never met within this time has no next run (February 30).
 const DAYS_MAX: u64 = 366 * 8 + 3;
 const MINUTES_OF_DAY: u32 = 24 * 60;
+/// No clock was ever put forward by more.
+const GAP_MINUTES_MAX: i64 = 2 * 24 * 60;
 
 /// Minute, hour, day of month, month and day of week, each `*`, numbers, ranges and steps, separated by commas.
 ///
@@ -19,6 +22,8 @@ pub struct Cron {
     weekdays: Vec<u32>,
     /// A day of the month and a day of the week are both named.
     either_day: bool,
+    every_hour: bool,
+    zone: Tz,
 }
 
 impl Cron {
@@ -36,7 +41,15 @@ impl Cron {
             months: set(month, 1, 12)?,
             weekdays,
             either_day: !day.starts_with('*') && !weekday.starts_with('*'),
+            every_hour: hour.starts_with('*'),
+            zone: Tz::UTC,
         })
+    }
+
+    /// By the clocks of a zone of the IANA database. A time that is skipped when they are put forward comes right
+    /// after, and one that comes twice when they are put back comes once, unless the hours are `*`: those go on.
+    pub fn parse_in(text: &str, zone: &str) -> Option<Self> {
+        Some(Self { zone: zone.parse().ok()?, ..Self::parse(text)? })
     }
 
     /// The shortest time between two runs in minutes, at most a day.
@@ -52,30 +65,66 @@ impl Cron {
 
     /// The first run later than `after`; none when there is none within eight years.
     pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let first = after.date_naive();
+        let first = after.with_timezone(&self.zone).date_naive();
         (0..DAYS_MAX).find_map(|ahead| {
             let day = first.checked_add_days(Days::new(ahead))?;
             if !self.falls_on(&day) {
                 return None;
             }
-            self.times.iter().find_map(|minute| instant(day, *minute).filter(|at| *at > after))
+            if self.zone != Tz::UTC {
+                return self.instants(day).into_iter().find(|at| *at > after);
+            }
+            // Ten thousand functions may be due at once, nearly all of them by this clock.
+            let passed = self.times.partition_point(|minute| instant(day, *minute) <= after);
+            self.times.get(passed).map(|minute| instant(day, *minute))
         })
     }
 
     /// The newest `max` runs from `from` up to `to`, both included, the oldest first.
     pub fn newest_between(&self, from: DateTime<Utc>, to: DateTime<Utc>, max: usize) -> Vec<DateTime<Utc>> {
-        let (first, mut day) = (from.date_naive(), to.date_naive());
-        let mut found = Vec::new();
+        let on = |at: DateTime<Utc>| at.with_timezone(&self.zone).date_naive();
+        let (first, mut day) = (on(from), on(to));
+        let mut found: Vec<DateTime<Utc>> = Vec::new();
         while day >= first && found.len() < max {
             if self.falls_on(&day) {
-                let times = self.times.iter().rev().filter_map(|minute| instant(day, *minute));
-                found.extend(times.filter(|at| (from..=to).contains(at)).take(max - found.len()));
+                let earlier = found.last().copied();
+                let fits = |at: &DateTime<Utc>| {
+                    (from..=to).contains(at) && earlier.is_none_or(|earlier| *at < earlier)
+                };
+                found.extend(self.instants(day).into_iter().rev().filter(fits).take(max - found.len()));
             }
             let Some(before) = day.pred_opt() else { break };
             day = before;
         }
         found.reverse();
         found
+    }
+
+    /// The times of a day, sorted.
+    fn instants(&self, day: NaiveDate) -> Vec<DateTime<Utc>> {
+        if self.zone == Tz::UTC {
+            return self.times.iter().map(|minute| instant(day, *minute)).collect();
+        }
+        let mut all = Vec::with_capacity(self.times.len());
+        for minute in &self.times {
+            let local = instant(day, *minute).naive_utc();
+            let later = |minutes| local.checked_add_signed(TimeDelta::minutes(minutes));
+            match self.zone.from_local_datetime(&local) {
+                LocalResult::Single(at) => all.push(at.to_utc()),
+                LocalResult::Ambiguous(first, second) => {
+                    all.push(first.to_utc());
+                    all.extend(self.every_hour.then(|| second.to_utc()));
+                }
+                LocalResult::None => all.extend(
+                    (1..=GAP_MINUTES_MAX)
+                        .find_map(|ahead| self.zone.from_local_datetime(&later(ahead)?).earliest())
+                        .map(|at| at.to_utc()),
+                ),
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     fn falls_on(&self, day: &impl Datelike) -> bool {
@@ -86,9 +135,8 @@ impl Cron {
     }
 }
 
-fn instant(day: NaiveDate, minute_of_day: u32) -> Option<DateTime<Utc>> {
-    let time = NaiveTime::from_hms_opt(minute_of_day / 60, minute_of_day % 60, 0)?;
-    Some(day.and_time(time).and_utc())
+fn instant(day: NaiveDate, minute_of_day: u32) -> DateTime<Utc> {
+    day.and_time(NaiveTime::MIN).and_utc() + TimeDelta::minutes(i64::from(minute_of_day))
 }
 
 /// The numbers of a field, sorted.
@@ -146,6 +194,52 @@ mod tests {
         }
         // F-rows: a day that never comes.
         assert_eq!(Cron::parse("0 0 31 2 *").unwrap().next_after(at("2026-01-01T00:00:00Z")), None);
+    }
+
+    // Goal: clocks that are put forward and back skip no day's run and double none.
+    #[test]
+    fn a_place_whose_clocks_change_has_each_time_once() {
+        let next = |cron: &str, zone: &str, after: &str| {
+            Cron::parse_in(cron, zone).unwrap().next_after(at(after)).unwrap()
+        };
+        for (cron, zone, after, expected) in [
+            ("0 9 * * *", "Europe/Berlin", "2026-01-15T00:00:00Z", "2026-01-15T08:00:00Z"),
+            ("0 9 * * *", "Europe/Berlin", "2026-07-15T00:00:00Z", "2026-07-15T07:00:00Z"),
+            ("0 0 * * *", "Asia/Kolkata", "2026-07-15T18:30:00Z", "2026-07-16T18:30:00Z"),
+            // A day of there, not of Greenwich.
+            ("0 22 * * 1", "America/New_York", "2026-07-13T12:00:00Z", "2026-07-14T02:00:00Z"),
+            // 02:30 is skipped on 29 March 2026 and comes twice on 25 October.
+            ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"),
+            ("30 2 * * *", "Europe/Berlin", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"),
+            ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"),
+            ("30 2 * * *", "Europe/Berlin", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"),
+            // Every quarter of an hour goes on through both.
+            ("*/15 * * * *", "Europe/Berlin", "2026-10-25T00:45:00Z", "2026-10-25T01:00:00Z"),
+            ("*/15 * * * *", "Europe/Berlin", "2026-03-29T00:45:00Z", "2026-03-29T01:00:00Z"),
+            ("*/15 * * * *", "Europe/Berlin", "2026-03-29T01:00:00Z", "2026-03-29T01:15:00Z"),
+            // Samoa had no 30 December 2011.
+            ("0 12 30 12 *", "Pacific/Apia", "2011-12-29T12:00:00Z", "2011-12-30T10:00:00Z"),
+        ] {
+            assert_eq!(next(cron, zone, after), at(expected), "{cron} {zone} after {after}");
+        }
+        let berlin = |cron| Cron::parse_in(cron, "Europe/Berlin").unwrap();
+        for (from, quarters) in
+            [("2026-03-28T23:00:00Z", 92), ("2026-10-24T22:00:00Z", 100), ("2026-06-01T22:00:00Z", 96)]
+        {
+            let to = at(from) + TimeDelta::minutes(quarters * 15 - 1);
+            let all = berlin("*/15 * * * *").newest_between(at(from), to, 1_000);
+            assert_eq!(i64::try_from(all.len()).unwrap(), quarters, "{from}");
+            assert!(all.windows(2).all(|pair| pair[1] - pair[0] == TimeDelta::minutes(15)), "{from}");
+        }
+        let year = berlin("30 2 * * *").newest_between(
+            at("2026-01-01T00:00:00Z"),
+            at("2026-12-31T22:00:00Z"),
+            1_000,
+        );
+        assert_eq!(year.len(), 365);
+        for bad in ["", "Europe", "Europe/Atlantis", "+01:00", "europe/berlin "] {
+            assert_eq!(Cron::parse_in("* * * * *", bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -105,8 +105,10 @@ pub struct Function {
 /// One request to a function.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// `req_..`
+    /// `req_..`, or the id of a run.
     pub request_id: String,
+    /// `fnatt_..` of a run's attempt: what it writes is found by it.
+    pub attempt_id: Option<String>,
     pub method: String,
     /// Absolute.
     pub url: String,

@@ -36,6 +36,7 @@ pub struct LogLine {
     pub project: String,
     pub function: String,
     pub request_id: Option<String>,
+    pub attempt_id: Option<String>,
     pub stream: LogStream,
     pub message: String,
 }

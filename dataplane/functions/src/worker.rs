@@ -156,6 +156,7 @@ impl Worker {
         }
         let meta = json!({
             "request_id": call.request_id,
+            "attempt_id": call.attempt_id,
             "method": call.method,
             "url": call.url,
             "headers": call.headers,
@@ -258,7 +259,7 @@ impl Worker {
             }
             if spawn::resident_mb(pid).is_some_and(|resident| resident > most) {
                 let message = format!("out of memory: the function has {} MB", self.memory_mb);
-                log.say(None, LogStream::Platform, &message);
+                log.say(NOBODY, LogStream::Platform, &message);
                 self.kill();
                 return;
             }
@@ -271,17 +272,18 @@ impl Worker {
             Some("stderr") => LogStream::Stderr,
             _ => LogStream::Stdout,
         };
-        self.line(log, meta["request_id"].as_str(), stream, text);
+        let writer = Writer { request: meta["request_id"].as_str(), attempt: meta["attempt_id"].as_str() };
+        self.line(log, writer, stream, text);
     }
 
-    fn line(&self, log: &Log, request_id: Option<&str>, stream: LogStream, text: &str) {
+    fn line(&self, log: &Log, writer: Writer<'_>, stream: LogStream, text: &str) {
         match self.flood.admit(text.len(), Instant::now()) {
             None => {}
             Some(dropped) => {
                 if dropped > 0 {
-                    log.say(None, LogStream::Platform, &format!("{dropped} lines were dropped: too many"));
+                    log.say(NOBODY, LogStream::Platform, &format!("{dropped} lines were dropped: too many"));
                 }
-                log.say(request_id, stream, text);
+                log.say(writer, stream, text);
             }
         }
     }
@@ -303,7 +305,7 @@ impl Worker {
             let text = String::from_utf8_lossy(&chunk[..end]).trim_end().to_owned();
             from.consume(end);
             if !text.is_empty() {
-                self.line(&log, None, stream, &text);
+                self.line(&log, NOBODY, stream, &text);
             }
         }
     }
@@ -314,6 +316,15 @@ enum Pipe {
     Err(tokio::process::ChildStderr),
 }
 
+/// Which call wrote a line.
+#[derive(Clone, Copy)]
+struct Writer<'a> {
+    request: Option<&'a str>,
+    attempt: Option<&'a str>,
+}
+
+const NOBODY: Writer<'static> = Writer { request: None, attempt: None };
+
 /// Where a worker's lines go.
 struct Log {
     function: Function,
@@ -321,11 +332,12 @@ struct Log {
 }
 
 impl Log {
-    fn say(&self, request_id: Option<&str>, stream: LogStream, text: &str) {
+    fn say(&self, writer: Writer<'_>, stream: LogStream, text: &str) {
         let line = LogLine {
             project: self.function.project.clone(),
             function: self.function.name.clone(),
-            request_id: request_id.map(str::to_owned),
+            request_id: writer.request.map(str::to_owned),
+            attempt_id: writer.attempt.map(str::to_owned),
             stream,
             message: self.function.redactor.clean(text),
         };

@@ -75,6 +75,7 @@ fn function(name: &str, code: &str) -> Function {
 fn call(path: &str) -> Call {
     Call {
         request_id: "req_1".into(),
+        attempt_id: None,
         method: "POST".into(),
         url: format!("http://gateway.test/functions/v1/f{path}"),
         headers: vec![("x-custom".into(), "abc".into())],

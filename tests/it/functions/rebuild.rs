@@ -50,7 +50,9 @@ async fn a_function_is_built_again_of_the_same_source() {
 
     assert_eq!(rebuild(&lab, &wallet, &project, "/nobody").await.body["code"], "FUNCTION_NOT_FOUND");
     let (stranger, _) = lab.project().await;
-    assert_eq!(rebuild(&lab, &stranger, &project, "/a").await.status, 403);
+    for rest in ["/a", ""] {
+        assert_eq!(rebuild(&lab, &stranger, &project, rest).await.status, 403, "{rest}");
+    }
     let path = format!("/projects/v1/{}/functions/a/rebuild", project["project_id"].as_str().unwrap());
     let keyed = lab.with_key(project["service_key"].as_str().unwrap(), "POST", &path, None).await;
     assert!(matches!(keyed.status, 401..=403), "{keyed:?}");

@@ -1,5 +1,7 @@
 //! Durable runs: asked for once, carried out until they end, whoever dies.
 
+mod logs;
+mod metering;
 mod outages;
 
 use std::collections::BTreeSet;
@@ -141,8 +143,22 @@ async fn a_run_is_written_down_carried_out_and_told() {
     }
     let anon = project["anon_key"].as_str().unwrap();
     let body = json!({ "event_type": "x", "idempotency_key": "x" });
-    assert_eq!(lab.with_key(anon, "POST", "/functions/v1/work/runs", Some(body)).await.status, 403);
-    assert_eq!(lab.with_key(anon, "GET", &format!("/functions/v1/runs/{id}"), None).await.status, 403);
+    let run = format!("/functions/v1/runs/{id}");
+    for (method, path, body) in [
+        ("POST", "/functions/v1/work/runs", Some(body)),
+        ("GET", "/functions/v1/work/runs", None),
+        ("GET", &run, None),
+        ("GET", &format!("{run}/logs"), None),
+        ("POST", &format!("{run}/cancel"), None),
+        ("POST", &format!("{run}/redrive"), None),
+    ] {
+        let refused = lab.with_key(anon, method, path, body).await;
+        assert_eq!(
+            (refused.status, &refused.body["code"]),
+            (403, &json!("FORBIDDEN")),
+            "{path}: {refused:?}"
+        );
+    }
 }
 
 // Goal: what cannot be asked for is refused with the field's name, and lists are filtered and paged.

@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tests::{Lab, eventually, fresh_folder, target_binary};
 
+use super::schedules::planned;
+
 const API: &str = "import { adminDb } from '@run402/functions';
 
 interface Item { id: number; title: string }
@@ -73,6 +75,7 @@ async fn a_site_with_an_api_a_cron_and_a_secret_is_deployed_and_looked_at_by_wor
     assert_eq!(rows["rows"], json!([{ "title": "salutations world" }]), "{rows}");
 
     let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    planned(&lab, &project).await;
     let next = eventually("the schedule to be read", 20, || async {
         let all = run(&["functions", "list", id]);
         let all = all["functions"].as_array().unwrap();
@@ -127,8 +130,27 @@ async fn a_site_with_an_api_a_cron_and_a_secret_is_deployed_and_looked_at_by_wor
         (run(&["runs", "get", id, run_id])["terminal"] == true).then_some(())
     })
     .await;
+    let attempt = run(&["runs", "get", id, run_id])["last_attempt"]["attempt_id"].clone();
+    let attempt = attempt.as_str().unwrap();
     assert!(run(&["runs", "logs", id, run_id])["logs"].is_array());
+    eventually("the attempt's log by words", 10, || async {
+        let by_run = run(&["runs", "logs", id, run_id, "--request-id", attempt]);
+        let by_name = run(&["functions", "logs", id, "api", "--request-id", attempt]);
+        assert_eq!(by_run, by_name);
+        (by_run["logs"][0]["attempt_id"] == attempt).then_some(())
+    })
+    .await;
+    let refused = output(&["functions", "logs", id, "api", "--request-id", "fnatt_"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("BAD_REQUEST"), "{refused:?}");
     assert_eq!(run(&["functions", "rebuild", id, "api"])["rebuilt"], true);
+    let nightly = json!([{ "id": "nightly", "type": "schedule", "cron": "0 3 * * *", "timezone": "Europe/Berlin",
+        "run": { "event_type": "night", "retry": { "preset": "none" } } }]);
+    let patch = json!({ "functions": { "patch": { "set": { "tick": { "triggers": nightly } } } } });
+    run(&["deploy", "apply", "--manifest", &file("nightly.json", &patch.to_string())]);
+    let fired = run(&["functions", "fire", id, "tick", "nightly", "--key", "n1"]);
+    assert_eq!((&fired["run"]["event_type"], &fired["run"]["attempts"]["max"]), (&json!("night"), &json!(1)));
+    let again = run(&["functions", "fire", id, "tick", "nightly", "--key", "n1"]);
+    assert_eq!(again["run"]["run_id"], fired["run"]["run_id"], "{again}");
     assert_eq!(run(&["functions", "rebuild-all", id])["rebuilt_count"], 2);
 
     let hello =

@@ -12,6 +12,8 @@ use plane::release::{Inventory, Membership, ReleaseDiff};
 use serde_json::{Value, json};
 use types::rfc3339;
 
+use crate::routes::functions::triggers::declared;
+
 mod assets;
 
 pub(super) const SCHEMA_VERSION: &str = "agent-deploy-observability.v1";
@@ -268,6 +270,7 @@ pub(super) fn inventory_view(found: &Inventory, paths_max: usize) -> Value {
             json!({
                 "name": f.name, "code_hash": f.code_hash, "runtime": f.runtime,
                 "timeout_seconds": f.timeout_seconds, "memory_mb": f.memory_mb, "schedule": f.schedule,
+                "triggers": f.triggers.iter().map(declared).collect::<Vec<_>>(),
             })
         })
         .collect();

@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use chrono::DateTime;
 use http::StatusCode;
 use plane::Plane;
-use plane::functions::{FunctionRun, LogQuery, RetryAsked, RunAsked, RunsAsked};
+use plane::functions::{FunctionRun, RetryAsked, RunAsked, RunsAsked};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use types::{Code, FunctionRunId, rfc3339};
@@ -18,7 +17,6 @@ use crate::extract::{Body, Who, id};
 use crate::problem::ApiProblem;
 
 const PAGE_DEFAULT: i64 = 20;
-const TAIL_DEFAULT: i64 = 50;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -61,12 +59,6 @@ struct ListQuery {
     until: Option<String>,
     limit: Option<i64>,
     cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct LogsQuery {
-    tail: Option<i64>,
-    since: Option<i64>,
 }
 
 impl From<RetryRequest> for RetryAsked {
@@ -135,16 +127,10 @@ async fn logs(
     State(plane): State<Plane>,
     Who(caller): Who,
     Path(run): Path<String>,
-    Query(query): Query<LogsQuery>,
+    Query(query): Query<super::LogsQuery>,
 ) -> Result<Json<Value>, ApiProblem> {
     let run: FunctionRunId = id(&run, Code::FunctionRunNotFound)?;
-    let query = LogQuery {
-        tail: query.tail.unwrap_or(TAIL_DEFAULT),
-        since: query.since.and_then(DateTime::from_timestamp_millis),
-        request_id: None,
-    };
-    let entries = plane.run_logs(&caller, run, query).await?;
-    let name = run.to_string();
+    let (name, entries) = plane.run_logs(&caller, run, query.into()).await?;
     Ok(Json(json!({ "logs": entries.iter().map(|one| super::entry(&name, one)).collect::<Vec<_>>() })))
 }
 
@@ -172,7 +158,7 @@ async fn redrive(
 
 /// # Source
 /// Wire contract 03 section 8.
-fn view(run: &FunctionRun) -> Value {
+pub(super) fn view(run: &FunctionRun) -> Value {
     let is_terminal = run.ended_at.is_some();
     let can_redrive = is_terminal && run.status != "succeeded";
     let redrive = json!({
@@ -182,6 +168,10 @@ fn view(run: &FunctionRun) -> Value {
         "method": "POST",
         "path": format!("/functions/v1/runs/{}/redrive", run.id),
     });
+    let mut source = json!({ "type": run.source });
+    if let Some(trigger) = &run.trigger {
+        source["trigger_id"] = trigger.as_str().into();
+    }
     json!({
         "run_id": run.id,
         "function_name": run.name,
@@ -192,7 +182,7 @@ fn view(run: &FunctionRun) -> Value {
         "generation": run.generation,
         "run_at": rfc3339(run.run_at),
         "expires_at": run.expires_at.map(rfc3339),
-        "source": { "type": run.source },
+        "source": source,
         "attempts": {
             "current": run.attempts,
             "max": run.attempts_max,

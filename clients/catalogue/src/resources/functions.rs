@@ -28,6 +28,8 @@ const FUNCTION: &[Field] = &[
     may("deps_resolved", Kind::Object),
 ];
 
+const TRIGGER: Param = Param::path("trigger_id", Kind::Text, "The trigger's id.");
+
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         id: "functions.deploy",
@@ -59,7 +61,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         auth: Auth::ServiceKey,
         answer: &[has("functions", Kind::List)],
         summary: "List a project's functions.",
-        doc: "Those of the live release, sorted by name.",
+        doc: "Those of the live release, sorted by name, with their triggers.",
         cli: Some(&["functions", "list"]),
         mcp: Some("list_functions"),
         ..Operation::READ
@@ -99,7 +101,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
             NAME,
             Param::query("tail", Kind::Integer, "At most so many of the newest entries: 1 to 1000, or 50."),
             Param::query("since", Kind::Integer, "From this time on, in milliseconds since 1970."),
-            Param::query("request_id", Kind::Text, "Of one call, as its answer's x-run402-request-id says."),
+            Param::query(
+                "request_id",
+                Kind::Text,
+                "The req_ id of a call, as its answer's x-run402-request-id says, the fnrun_ id of a run with all its \
+                 attempts, or the fnatt_ id of one attempt.",
+            ),
         ],
         auth: Auth::ServiceKey,
         answer: &[has("logs", Kind::List)],
@@ -134,6 +141,24 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Run a function now, as its schedule would.",
         doc: "Waits for its answer. The run is in its history.",
         cli: Some(&["functions", "trigger"]),
+        ..Operation::CHANGE
+    },
+    Operation {
+        id: "functions.fire",
+        path: "/projects/v1/{id}/functions/{name}/triggers/{trigger_id}/run",
+        params: &[
+            PROJECT,
+            NAME,
+            TRIGGER,
+            Param::header("Idempotency-Key", Kind::Text, "The same key is the same run."),
+        ],
+        auth: Auth::ServiceKey,
+        request: Media::None,
+        answer: &[has("run", Kind::Object), has("schedule_meta", Kind::Object)],
+        summary: "Fire a function's trigger now.",
+        doc: "The run is written down before this is answered. The trigger's next time stays what it is.",
+        cli: Some(&["functions", "fire"]),
+        success: 202,
         ..Operation::CHANGE
     },
     Operation {

@@ -72,7 +72,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answer: &[has("runs", Kind::List), may("next_cursor", Kind::Text)],
         summary: "List a function's runs, whoever asked for them.",
         doc: "The newest first, for 30 days after their end. A run is scheduled, queued, running, retrying or blocked \
-              (while the lease has ended), and ends succeeded, failed, cancelled or expired.",
+              (while the lease has ended or its API calls are used up), and ends succeeded, failed, cancelled or \
+              expired.",
         cli: Some(&["runs", "list"]),
         ..Operation::READ
     },
@@ -94,11 +95,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
             RUN,
             Param::query("tail", Kind::Integer, "At most so many of the newest entries: 1 to 1000, or 50."),
             Param::query("since", Kind::Integer, "From this time on, in milliseconds since 1970."),
+            Param::query("request_id", Kind::Text, "The fnatt_ id of one attempt."),
         ],
         auth: Auth::ServiceKey,
         answer: &[has("logs", Kind::List)],
         summary: "Read what a run's attempts wrote.",
-        doc: "The oldest entry first.",
+        doc: "Of all attempts, the oldest entry first.",
         cli: Some(&["runs", "logs"]),
         ..Operation::READ
     },

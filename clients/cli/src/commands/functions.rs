@@ -56,6 +56,7 @@ pub enum Functions {
         /// An ISO-8601 time, or milliseconds since 1970.
         #[arg(long)]
         since: Option<String>,
+        /// Of a call (req_), of a run with all its attempts (fnrun_), or of one attempt (fnatt_).
         #[arg(long)]
         request_id: Option<String>,
         /// Go on reading until stopped.
@@ -89,6 +90,15 @@ pub enum Functions {
     },
     /// Run a function now, as its schedule would.
     Trigger { id: String, name: String },
+    /// Fire a function's trigger now.
+    Fire {
+        id: String,
+        name: String,
+        trigger_id: String,
+        /// The same key is the same run.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
     /// Build a function again, with this server's library.
     Rebuild { id: String, name: String },
     /// Build every function of a project again.
@@ -156,6 +166,9 @@ pub async fn run(command: Functions, context: &Context) -> Outcome {
             let call = Call::new("functions.trigger").path("id", &id).path("name", name);
             client.call(call.service_key(projects.keys(&id)?.service_key)).await
         }
+        Functions::Fire { id, name, trigger_id, key } => {
+            fire(context, (&id, &name, &trigger_id), key.as_deref()).await
+        }
         Functions::Rebuild { id, name } => rebuild(context, Some(&id), Some(&name)).await,
         Functions::RebuildAll { id } => rebuild(context, id.as_deref(), None).await,
         Functions::Delete { id, name } => {
@@ -164,6 +177,13 @@ pub async fn run(command: Functions, context: &Context) -> Outcome {
             client.call(call.service_key(projects.keys(&id)?.service_key)).await.map(ok)
         }
     }
+}
+
+async fn fire(context: &Context, (id, name, trigger): (&str, &str, &str), key: Option<&str>) -> Outcome {
+    let (projects, id) = context.project(Some(id))?;
+    let call = Call::new("functions.fire").path("id", &id).path("name", name).path("trigger_id", trigger);
+    let call = key.into_iter().fold(call, |call, key| call.header("Idempotency-Key", key));
+    context.public()?.call(call.service_key(projects.keys(&id)?.service_key)).await
 }
 
 /// One function, or all of them.

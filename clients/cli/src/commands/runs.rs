@@ -42,6 +42,9 @@ pub enum Runs {
         /// Milliseconds since 1970.
         #[arg(long)]
         since: Option<i64>,
+        /// Of one attempt (fnatt_).
+        #[arg(long)]
+        request_id: Option<String>,
     },
     /// Call a run off.
     Cancel { id: String, run_id: String },
@@ -123,10 +126,11 @@ pub async fn run(command: Runs, context: &Context) -> Outcome {
             let key = keyed(&id)?;
             client.call(Call::new("runs.get").path("run_id", run_id).service_key(&key)).await
         }
-        Runs::Logs { id, run_id, tail, since } => {
+        Runs::Logs { id, run_id, tail, since, request_id } => {
             let key = keyed(&id)?;
             let call = Call::new("runs.logs").path("run_id", run_id);
             let call = call.query_some("tail", tail).query_some("since", since);
+            let call = call.query_some("request_id", request_id);
             client.call(call.service_key(&key)).await
         }
         Runs::Cancel { id, run_id } => {

@@ -15,7 +15,7 @@ use types::{AppVersionId, Code, Problem, ProjectId, Tier};
 use super::{VERSIONS_MAX, bad, words};
 use crate::Plane;
 use crate::caller::Caller;
-use crate::deploy::interval_minutes;
+use crate::deploy::{times, too_often};
 use crate::keys::store_problem;
 
 /// The function that a fork calls once.
@@ -157,6 +157,7 @@ fn spec(project: ProjectId, parts: Parts, structure: &Structure) -> Result<Spec,
             timeout_seconds: Some(function.timeout_seconds),
             memory_mb: Some(function.memory_mb),
             schedule: function.schedule.map(Some),
+            triggers: (!function.triggers.is_empty()).then_some(function.triggers),
         };
         Ok((name, function))
     });
@@ -187,18 +188,15 @@ pub(super) fn stored(spec: &Spec) -> Result<Value, Problem> {
 
 fn fits(parts: &Parts, limits: &Limits) -> bool {
     let functions = parts.functions.values();
-    let scheduled = functions.clone().filter(|function| function.schedule.is_some()).count();
-    let often = |function: &store::releases::ReleaseFunction| {
-        let minutes = function.schedule.as_deref().and_then(interval_minutes).map(i64::from);
-        minutes.is_some_and(|minutes| minutes < limits.schedule_interval_min_secs / 60)
-    };
+    let scheduled = functions.clone().map(times).sum();
+    let least = limits.schedule_interval_min_secs / 60;
     i64_of(parts.functions.len()) <= limits.functions
         && i64_of(scheduled) <= limits.scheduled_functions
         && total_bytes(parts) <= limits.storage_bytes
         && functions.into_iter().all(|function| {
             i64::from(function.timeout_seconds) <= limits.function_timeout_secs
                 && i64::from(function.memory_mb) <= limits.function_memory_mb
-                && !often(function)
+                && too_often(function, least).is_none()
         })
 }
 

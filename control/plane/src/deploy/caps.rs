@@ -2,6 +2,7 @@
 
 use actors::deploy::{Parts, Spec, deploy_problem};
 use serde_json::json;
+use store::releases::ReleaseFunction;
 use types::{Code, Problem};
 
 use super::compare::Ground;
@@ -40,10 +41,16 @@ impl Plane {
             let (code, place) = (Code::TierLimitExceeded, "functions".to_owned());
             return Err(passed(code, place, "functions of the account", limits.functions, all));
         }
-        let timed = scheduled + count(after.functions.values().filter(|f| f.schedule.is_some()).count());
+        let timed = scheduled + count(after.functions.values().map(times).sum());
         if timed > limits.scheduled_functions {
             let (code, place) = (Code::FunctionScheduleExceedsTier, "functions".to_owned());
-            return Err(passed(code, place, "scheduled functions", limits.scheduled_functions, timed));
+            return Err(passed(
+                code,
+                place,
+                "schedules and triggers of functions",
+                limits.scheduled_functions,
+                timed,
+            ));
         }
         for (name, function) in &after.functions {
             let (seconds, memory) = (i64::from(function.timeout_seconds), i64::from(function.memory_mb));
@@ -57,14 +64,27 @@ impl Plane {
                 let (code, limit) = (Code::FunctionMemoryExceedsTier, limits.function_memory_mb);
                 return Err(passed(code, place, "megabytes of a function", limit, memory));
             }
-            let minutes = function.schedule.as_deref().and_then(interval_minutes);
             let least = limits.schedule_interval_min_secs / 60;
-            if let Some(minutes) = minutes.map(i64::from).filter(|minutes| *minutes < least) {
-                let place = format!("functions.{name}.schedule");
-                let code = Code::FunctionScheduleExceedsTier;
+            if let Some((place, minutes)) = too_often(function, least) {
+                let (code, place) = (Code::FunctionScheduleExceedsTier, format!("functions.{name}.{place}"));
                 return Err(passed(code, place, "minutes between two runs", least, minutes));
             }
         }
         Ok(())
     }
+}
+
+/// How many schedules and triggers a function has.
+pub(crate) fn times(function: &ReleaseFunction) -> usize {
+    usize::from(function.schedule.is_some()) + function.triggers.len()
+}
+
+/// The first of a function's schedules and triggers that runs more often than every so many minutes, and how often.
+pub(crate) fn too_often(function: &ReleaseFunction, least: i64) -> Option<(String, i64)> {
+    let schedule = function.schedule.iter().map(|cron| ("schedule".to_owned(), cron));
+    let triggers = function.triggers.iter().map(|one| (format!("triggers.{}", one.id), &one.cron));
+    schedule
+        .chain(triggers)
+        .filter_map(|(place, cron)| Some((place, i64::from(interval_minutes(cron)?))))
+        .find(|(_, minutes)| *minutes < least)
 }

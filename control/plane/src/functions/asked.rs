@@ -4,23 +4,81 @@ use actors::deploy::canonical_json;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use store::functions::{AskedRun, FunctionRun, Retry, RunQuery};
+use store::functions::{AskedRun, FunctionRun, LogQuery, Retry, RunQuery};
 use types::{Code, FunctionRunId, Mutation, Problem, ProjectId};
 
 use super::runs::{RetryAsked, RunAsked, RunsAsked};
 
-const EVENT_TYPE_CHARS_MAX: usize = 128;
-const KEY_CHARS_MAX: usize = 255;
-const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const EVENT_TYPE_CHARS_MAX: usize = 128;
+pub(super) const KEY_CHARS_MAX: usize = 255;
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 /// How far ahead a run may be asked for.
 const AHEAD_MAX: TimeDelta = TimeDelta::days(366);
 const ATTEMPTS_MAX: i64 = 20;
 const DELAY_SECS_MAX: i64 = 86_400;
 /// Of a run that says nothing of retries.
 const STANDARD: Retry = Retry { attempts_max: 5, min_secs: 30, max_secs: 6 * 3_600 };
+/// Entries of a log that are shown at most.
+///
+/// # Source
+/// Wire contract 03 section 2.5.
+const TAIL_MAX: i64 = 1_000;
+/// Of what follows the prefix of an id.
+///
+/// # Source
+/// Wire contract 03 section 2.5.
+const ID_CHARS: std::ops::RangeInclusive<usize> = 4..=128;
+/// The last second of the year 9999.
+const LAST_SECS: i64 = 253_402_300_799;
 const NONE: Retry = Retry { attempts_max: 1, min_secs: 0, max_secs: 0 };
 const STATUSES: [&str; 9] =
     ["scheduled", "queued", "running", "retrying", "blocked", "succeeded", "failed", "cancelled", "expired"];
+
+/// Which entries of a log are read.
+#[derive(Debug, Clone, Default)]
+pub struct LogsAsked {
+    /// At most so many, the newest ones.
+    pub tail: i64,
+    /// From this time on, in milliseconds since 1970.
+    pub since: Option<i64>,
+    /// Of a call, of a run with all its attempts, or of one attempt.
+    pub request_id: Option<String>,
+}
+
+impl LogsAsked {
+    /// # Errors
+    /// `BAD_REQUEST` when `request_id` is no id.
+    pub(super) fn query(self) -> Result<LogQuery, Problem> {
+        let since = self.since.map(|millis| millis.clamp(0, LAST_SECS * 1_000));
+        let mut query = LogQuery {
+            tail: self.tail.clamp(1, TAIL_MAX),
+            since: since.and_then(DateTime::from_timestamp_millis),
+            ..LogQuery::default()
+        };
+        match self.request_id {
+            None => {}
+            Some(id) if !is_request_id(&id) => {
+                let text =
+                    "request_id: req_, fnrun_ or fnatt_ and 4 to 128 of A-Z, a-z, 0-9, _ and - are needed";
+                let problem = Problem::new(Code::BadRequest, text).mutation(Mutation::NotStarted);
+                return Err(problem.detail("field", "request_id"));
+            }
+            Some(id) => match id.parse() {
+                Ok(attempt) => query.attempt_id = Some(attempt),
+                Err(_) => query.request_id = Some(id),
+            },
+        }
+        Ok(query)
+    }
+}
+
+/// # Source
+/// Wire contract 03 section 2.5.
+fn is_request_id(text: &str) -> bool {
+    let rest = ["req_", "fnrun_", "fnatt_"].iter().find_map(|prefix| text.strip_prefix(prefix));
+    let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
+    rest.is_some_and(|rest| ID_CHARS.contains(&rest.len()) && rest.bytes().all(fits))
+}
 
 /// The run as it is written down.
 ///
@@ -59,6 +117,7 @@ pub(super) fn run_of(
         project,
         name: name.to_owned(),
         source,
+        trigger: None,
         event_type: asked.event_type,
         idempotency_key: asked.idempotency_key,
         intent_hash,
@@ -85,7 +144,7 @@ fn intent(asked: &RunAsked) -> String {
     hex::encode(Sha256::digest(canonical_json(&all)))
 }
 
-pub(super) fn retry(asked: &RetryAsked) -> Result<Retry, Problem> {
+pub(crate) fn retry(asked: &RetryAsked) -> Result<Retry, Problem> {
     let preset = match asked.preset.as_deref() {
         None | Some("standard") => STANDARD,
         Some("none") => NONE,
@@ -151,10 +210,10 @@ fn moment(field: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
 
 /// Postgres knows fewer years than an i64 has.
 fn is_storable(at: &DateTime<Utc>) -> bool {
-    (0..=253_402_300_799).contains(&at.timestamp())
+    (0..=LAST_SECS).contains(&at.timestamp())
 }
 
-fn plain(field: &str, text: &str, chars_max: usize) -> Result<(), Problem> {
+pub(super) fn plain(field: &str, text: &str, chars_max: usize) -> Result<(), Problem> {
     let is_plain =
         !text.is_empty() && text.chars().count() <= chars_max && !text.chars().any(char::is_control);
     let why = || format!("1 to {chars_max} characters without control characters are needed");
@@ -188,6 +247,34 @@ mod tests {
         assert_ne!(one, intent(&RunAsked { delay_seconds: None, ..asked(r#"{"a":1,"b":[1,2]}"#) }));
         let retry = Some(RetryAsked::default());
         assert_ne!(one, intent(&RunAsked { retry, ..asked(r#"{"a":1,"b":[1,2]}"#) }));
+    }
+
+    #[test]
+    fn entries_of_a_log_are_asked_for_by_call_run_or_attempt() {
+        let asked = |id: &str| LogsAsked { request_id: Some(id.to_owned()), ..LogsAsked::default() }.query();
+        let attempt = types::FunctionAttemptId(uuid::Uuid::from_u128(7));
+        assert_eq!(asked(&attempt.to_string()).unwrap().attempt_id, Some(attempt));
+        for id in ["req_0123", "fnrun_a-_Z", "fnatt_abcd", &format!("req_{}", "x".repeat(128))] {
+            let query = asked(id).unwrap();
+            assert_eq!((query.request_id.as_deref(), query.attempt_id), (Some(id), None), "{id}");
+        }
+        let long = format!("req_{}", "x".repeat(129));
+        for id in [
+            "",
+            "req_",
+            "req_012",
+            &long,
+            "fnatt_a b c",
+            "fnrun_\u{e9}\u{e9}",
+            "REQ_0123",
+            "upl_0123",
+            "0123",
+        ] {
+            assert_eq!(asked(id).unwrap_err().code, Code::BadRequest, "{id}");
+        }
+        let since = |since| LogsAsked { since: Some(since), ..LogsAsked::default() }.query().unwrap().since;
+        assert_eq!(since(i64::MIN), DateTime::from_timestamp(0, 0));
+        assert_eq!(since(i64::MAX), DateTime::from_timestamp(LAST_SECS, 0));
     }
 
     #[test]

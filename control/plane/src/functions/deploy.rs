@@ -214,6 +214,7 @@ fn function_spec(change: FunctionChange) -> Result<FunctionSpec, Problem> {
         timeout_seconds: change.timeout_seconds,
         memory_mb: change.memory_mb,
         schedule: change.schedule.map(|schedule| schedule.map(|text| text.trim().to_owned())),
+        triggers: None,
     })
 }
 

@@ -187,6 +187,7 @@ impl Plane {
         });
         let call = Call {
             request_id: request_id.clone(),
+            attempt_id: None,
             headers: incoming.shown(own),
             method: incoming.method,
             url,

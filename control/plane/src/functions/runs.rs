@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use store::functions::{
-    Enqueued, FunctionRun, LogEntry, LogQuery, Refused, run_cancel, run_enqueue, run_find, run_redrive,
-    runs_page,
+    AskedRun, Enqueued, FunctionRun, LogEntry, Refused, logs_read, run_cancel, run_enqueue, run_find,
+    run_redrive, runs_page,
 };
 use types::{Code, FunctionRunId, Mutation, Problem};
 
-use super::asked::{bad, cursor, query, retry, run_of};
+use super::asked::{LogsAsked, bad, cursor, query, retry, run_of};
 use super::{is_word, no_function};
 use crate::Plane;
 use crate::caller::Caller;
@@ -78,7 +79,17 @@ impl Plane {
         let now = self.now();
         let id = FunctionRunId::new(&*self.deps().entropy);
         let run = run_of(id, (project, name), asked, source, now)?;
-        match run_enqueue(&self.deps().store, &run, now).await.map_err(store_problem)? {
+        self.run_write(&run, now).await
+    }
+
+    /// Writes a run down, or finds the one of its key; says whether it is a new one.
+    pub(super) async fn run_write(
+        &self,
+        run: &AskedRun,
+        now: DateTime<Utc>,
+    ) -> Result<(FunctionRun, bool), Problem> {
+        let name = &run.name;
+        match run_enqueue(&self.deps().store, run, now).await.map_err(store_problem)? {
             Enqueued::New(run) => {
                 actors::functions::wake(&self.inner.deps);
                 Ok((run, true))
@@ -128,24 +139,25 @@ impl Plane {
         Ok((runs, next))
     }
 
-    /// What a run's attempts wrote, the oldest entry first.
+    /// What a run's attempts wrote, or one of them, the oldest entry first; and the function's name.
     ///
     /// # Errors
-    /// As [`Plane::run_get`].
+    /// As [`Plane::run_get`]; `BAD_REQUEST`.
     pub async fn run_logs(
         &self,
         caller: &Caller,
         id: FunctionRunId,
-        query: LogQuery,
-    ) -> Result<Vec<LogEntry>, Problem> {
+        asked: LogsAsked,
+    ) -> Result<(String, Vec<LogEntry>), Problem> {
         let run = self.run_get(caller, id).await?;
-        let query = LogQuery {
-            request_id: Some(id.to_string()),
-            tail: query.tail.clamp(1, super::TAIL_MAX),
-            ..query
-        };
-        let found = store::functions::logs_read(&self.deps().store, (run.project, &run.name), &query).await;
-        found.map_err(store_problem)?.ok_or_else(|| no_run(id))
+        let mut query = asked.query()?;
+        // Another request's entries are none of this run's.
+        if query.request_id.replace(id.to_string()).is_some_and(|other| other != id.to_string()) {
+            return Ok((run.name, Vec::new()));
+        }
+        let found = logs_read(&self.deps().store, (run.project, &run.name), &query).await;
+        let entries = found.map_err(store_problem)?.ok_or_else(|| no_run(id))?;
+        Ok((run.name, entries))
     }
 
     /// Calls a run off. One that runs already ends with its attempt, and has succeeded if that did.

@@ -78,13 +78,13 @@ fn within_shares(candidates: &[Candidate]) -> Vec<Uuid> {
 }
 
 /// Whether `r`, of the function `f`, may begin at `$1`. Runs of one schedule follow one another, unless it allows
-/// them side by side.
+/// them side by side. Those of triggers have no `due_at`, and always may.
 macro_rules! may_begin {
     ($before:literal, $after:literal) => {
         concat!(
             $before,
             " r.state = 'due' and r.next_at <= $1 and (r.expires_at is null or r.expires_at > $1)
-               and (r.source <> 'schedule' or f.overlap = 'allow' or not exists (
+               and (r.source <> 'schedule' or r.due_at is null or f.overlap = 'allow' or not exists (
                  select from function_runs o where o.function_id = r.function_id and o.due_at is not null
                    and (o.state = 'running' or (o.state = 'due' and o.due_at < r.due_at)))) ",
             $after

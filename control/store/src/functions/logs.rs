@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
-use types::ProjectId;
+use types::{FunctionAttemptId, ProjectId};
 
 use crate::{During, Store, StoreError};
 
@@ -12,6 +12,8 @@ pub struct NewLogEntry {
     pub project: ProjectId,
     pub function: String,
     pub request_id: Option<String>,
+    /// Of a run.
+    pub attempt_id: Option<FunctionAttemptId>,
     /// `stdout`, `stderr` or `platform`.
     pub stream: &'static str,
     pub message: String,
@@ -23,6 +25,7 @@ pub struct LogEntry {
     /// Whole milliseconds, and no other entry of the function has the same.
     pub at: DateTime<Utc>,
     pub request_id: Option<String>,
+    pub attempt_id: Option<FunctionAttemptId>,
     pub stream: String,
     pub message: String,
 }
@@ -35,6 +38,7 @@ pub struct LogQuery {
     /// From this time on.
     pub since: Option<DateTime<Utc>>,
     pub request_id: Option<String>,
+    pub attempt_id: Option<FunctionAttemptId>,
 }
 
 /// Keeps entries in their order. Entries of functions that are gone are dropped. Each gets the first millisecond
@@ -52,10 +56,10 @@ pub async fn logs_append(
     // One statement locks the functions in the order of their ids, so that two writers cannot wait in a circle.
     sqlx::query(
         "with fresh as (
-           select f.id, e.request_id, e.stream, e.message,
+           select f.id, e.request_id, e.attempt_id, e.stream, e.message,
              row_number() over (partition by f.id order by e.n) as place
-           from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) with ordinality
-             as e (project_id, name, request_id, stream, message, n)
+           from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $7::uuid[]) with ordinality
+             as e (project_id, name, request_id, stream, message, attempt_id, n)
            join functions f on f.project_id = e.project_id and f.name = e.name),
          held as (
            select f.id, greatest(date_trunc('milliseconds', $6::timestamptz), f.last_log_at + interval '1 millisecond')
@@ -64,9 +68,9 @@ pub async fn logs_append(
            update functions f set last_log_at = h.first + (n.last - 1) * interval '1 millisecond'
            from held h join (select id, max(place) as last from fresh group by id) n on n.id = h.id
            where f.id = h.id)
-         insert into function_logs (function_id, at, request_id, stream, message)
-         select n.id, h.first + (n.place - 1) * interval '1 millisecond', nullif(n.request_id, ''), n.stream,
-           n.message
+         insert into function_logs (function_id, at, request_id, attempt_id, stream, message)
+         select n.id, h.first + (n.place - 1) * interval '1 millisecond', nullif(n.request_id, ''), n.attempt_id,
+           n.stream, n.message
          from fresh n join held h on h.id = n.id",
     )
     .bind(entries.iter().map(|entry| entry.project.0).collect::<Vec<_>>())
@@ -75,6 +79,7 @@ pub async fn logs_append(
     .bind(column(|entry| entry.stream.to_owned()))
     .bind(column(|entry| entry.message.clone()))
     .bind(now)
+    .bind(entries.iter().map(|entry| entry.attempt_id.map(|id| id.0)).collect::<Vec<_>>())
     .execute(tx.conn())
     .await
     .during("keep logs")?;
@@ -98,14 +103,15 @@ pub async fn logs_read(
         .during("find a function")?;
     let Some(id) = id else { return Ok(None) };
     let rows = sqlx::query(
-        "select at, request_id, stream, message from function_logs
+        "select at, request_id, attempt_id, stream, message from function_logs
          where function_id = $1 and ($2::timestamptz is null or at >= $2)
-           and ($3::text is null or request_id = $3)
-         order by at desc limit $4",
+           and ($3::text is null or request_id = $3) and ($4::uuid is null or attempt_id = $4)
+         order by at desc limit $5",
     )
     .bind(id.try_get::<uuid::Uuid, _>(0).during("find a function")?)
     .bind(query.since)
     .bind(&query.request_id)
+    .bind(query.attempt_id.map(|id| id.0))
     .bind(query.tail)
     .fetch_all(store.pool())
     .await
@@ -114,8 +120,9 @@ pub async fn logs_read(
         Ok(LogEntry {
             at: row.try_get(0)?,
             request_id: row.try_get(1)?,
-            stream: row.try_get(2)?,
-            message: row.try_get(3)?,
+            attempt_id: row.try_get::<Option<_>, _>(2)?.map(FunctionAttemptId),
+            stream: row.try_get(3)?,
+            message: row.try_get(4)?,
         })
     };
     let entries: Result<Vec<_>, sqlx::Error> = rows.iter().rev().map(read).collect();

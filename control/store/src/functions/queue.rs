@@ -13,7 +13,7 @@ use super::runs::ClaimedRun;
 use crate::{During, Store, StoreError};
 
 /// Runs of one project that wait or run.
-const OPEN_MAX: i64 = 5_000;
+pub(super) const OPEN_MAX: i64 = 5_000;
 
 /// A run that is asked for.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct AskedRun {
     pub name: String,
     /// `api`, `function` and so on: who asked.
     pub source: &'static str,
+    /// The id of the function's trigger that was fired.
+    pub trigger: Option<String>,
     pub event_type: String,
     pub idempotency_key: String,
     /// The same key with another one is refused.
@@ -51,6 +53,8 @@ pub struct FunctionRun {
     /// None of a schedule's and of one by hand.
     pub event_type: Option<String>,
     pub source: String,
+    /// The id of the function's trigger that it is of.
+    pub trigger: Option<String>,
     /// `scheduled`, `queued`, `running`, `retrying`, `blocked`, `succeeded`, `failed`, `cancelled` or `expired`.
     pub status: String,
     pub generation: i32,
@@ -160,8 +164,9 @@ pub async fn run_enqueue(
     }
     let row = sqlx::query(
         "insert into function_runs (id, function_id, project_id, source, state, created_at, run_at, next_at, expires_at,
-           event_type, idempotency_key, intent_hash, payload, attempts_max, retry_min_secs, retry_max_secs)
-         select $1, f.id, f.project_id, $4, 'due', $5, $6, $6, $7, $8, $9, $10, $11, $12, $13, $14
+           event_type, idempotency_key, intent_hash, payload, attempts_max, retry_min_secs, retry_max_secs,
+           trigger_name)
+         select $1, f.id, f.project_id, $4, 'due', $5, $6, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
          from functions f where f.project_id = $2 and f.name = $3
          on conflict (function_id, idempotency_key) where idempotency_key is not null do nothing",
     )
@@ -179,6 +184,7 @@ pub async fn run_enqueue(
     .bind(asked.retry.attempts_max)
     .bind(asked.retry.min_secs)
     .bind(asked.retry.max_secs)
+    .bind(&asked.trigger)
     .execute(tx.conn())
     .await
     .during("write a run")?;
@@ -372,6 +378,7 @@ fn shown(row: &PgRow) -> Result<FunctionRun, sqlx::Error> {
         name: row.try_get("name")?,
         event_type: row.try_get("event_type")?,
         source: row.try_get("source")?,
+        trigger: row.try_get("trigger_name")?,
         status,
         generation: row.try_get("generation")?,
         run_at: row.try_get("run_at")?,

@@ -12,6 +12,7 @@ use types::{AccountId, FunctionAttemptId, FunctionRunId, NodeId, ProjectId, Rele
 use uuid::Uuid;
 
 use super::LiveAt;
+use super::triggers::{triggers_advance, triggers_due};
 use crate::{During, Store, StoreError};
 
 /// A node is believed for the function's timeout and so much more.
@@ -20,9 +21,13 @@ pub(super) const GRACE_SECS: i32 = 30;
 /// A function whose time has come.
 #[derive(Debug, Clone)]
 pub struct DueFunction {
+    /// Of the function, or of its trigger.
     pub id: Uuid,
+    pub is_trigger: bool,
     pub account: AccountId,
     pub schedule: String,
+    /// In which the schedule is meant.
+    pub timezone: String,
     /// `skip`, `run_once` or `run_all`.
     pub missed: String,
     pub next_due_at: DateTime<Utc>,
@@ -34,6 +39,7 @@ pub struct DueFunction {
 #[derive(Debug, Clone)]
 pub struct Advance {
     pub id: Uuid,
+    pub is_trigger: bool,
     /// What was read; when it is another by now, somebody else was faster.
     pub from: DateTime<Utc>,
     pub to: Option<DateTime<Utc>>,
@@ -87,7 +93,7 @@ pub struct Run {
     pub error: Option<String>,
 }
 
-/// Functions whose time has come, in the order of their times.
+/// Functions and triggers whose time has come, each in the order of their times.
 ///
 /// # Errors
 /// `Db` only.
@@ -109,25 +115,44 @@ pub async fn functions_due(
     let read = |row: &PgRow| {
         Ok(DueFunction {
             id: row.try_get("id")?,
+            is_trigger: false,
             account: AccountId(row.try_get("account_id")?),
+            timezone: "UTC".to_owned(),
             schedule: row.try_get::<Option<String>, _>("schedule")?.unwrap_or_default(),
             missed: row.try_get("missed")?,
             next_due_at: row.try_get("next_due_at")?,
             is_planned: row.try_get("is_planned")?,
         })
     };
-    rows.iter().map(read).collect::<Result<_, sqlx::Error>>().during("read due functions")
+    let mut due =
+        rows.iter().map(read).collect::<Result<Vec<_>, sqlx::Error>>().during("read due functions")?;
+    due.extend(triggers_due(store, now, limit).await?);
+    Ok(due)
 }
 
-/// Moves functions to their next times and writes their runs, each only if nobody else did. Says how many moved.
+/// Moves functions and triggers to their next times and writes their runs, each only if nobody else did. Says how
+/// many moved.
 ///
 /// # Errors
-/// `Db` only: nothing moved.
+/// `Db` only: those of one kind, or of both, did not move.
 pub async fn functions_advance(
     store: &Store,
     advances: &[Advance],
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
+    let (triggers, functions): (Vec<_>, Vec<_>) = advances.iter().partition(|one| one.is_trigger);
+    let mut moved = 0;
+    // Two transactions: each locks rows of one table only, so that neither waits for the other in a circle.
+    if !functions.is_empty() {
+        moved += plain_advance(store, &functions, now).await?;
+    }
+    if !triggers.is_empty() {
+        moved += triggers_advance(store, &triggers, now).await?;
+    }
+    Ok(moved)
+}
+
+async fn plain_advance(store: &Store, advances: &[&Advance], now: DateTime<Utc>) -> Result<u64, StoreError> {
     let mut tx = store.begin().await?;
     let runs = || advances.iter().flat_map(|a| a.runs.iter().map(move |(due_at, why)| (a.id, *due_at, *why)));
     let moved = sqlx::query(

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sqlx::Row;
 use types::{AccountId, ProjectId, ReleaseId, Sha256Hex};
 
+use super::Trigger;
 use crate::{During, FencedTx, Store, StoreError};
 
 /// A function as a release declares it.
@@ -19,6 +20,8 @@ pub struct ReleaseFunction {
     pub memory_mb: i32,
     /// Five fields of cron.
     pub schedule: Option<String>,
+    /// In place of a schedule, sorted by id.
+    pub triggers: Vec<Trigger>,
     /// Where its source is in the project's content.
     pub source: Value,
 }
@@ -73,6 +76,9 @@ pub async fn release_functions(store: &Store, id: ReleaseId) -> Result<Vec<Relea
 /// A row of `release_functions`, whatever else is in it.
 pub(crate) fn release_function(row: &sqlx::postgres::PgRow) -> Result<ReleaseFunction, StoreError> {
     let code_hash = crate::content::digest(row, "code_hash")?;
+    let triggers: Value = row.try_get("triggers").during("read a function")?;
+    let triggers =
+        serde_json::from_value(triggers).map_err(|e| StoreError::Corrupt(format!("triggers: {e}")))?;
     let read = || -> Result<ReleaseFunction, sqlx::Error> {
         Ok(ReleaseFunction {
             name: row.try_get("name")?,
@@ -81,6 +87,7 @@ pub(crate) fn release_function(row: &sqlx::postgres::PgRow) -> Result<ReleaseFun
             timeout_seconds: row.try_get("timeout_seconds")?,
             memory_mb: row.try_get("memory_mb")?,
             schedule: row.try_get("schedule")?,
+            triggers,
             source: row.try_get("source")?,
         })
     };
@@ -103,7 +110,7 @@ pub async fn release_routes(store: &Store, id: ReleaseId) -> Result<Vec<Route>, 
     })
 }
 
-/// How many functions, and how many with a schedule, the account's other projects have live.
+/// How many functions, and how many schedules and triggers of functions, the account's other projects have live.
 ///
 /// # Errors
 /// `Db` only.
@@ -113,7 +120,7 @@ pub async fn functions_elsewhere(
     project: ProjectId,
 ) -> Result<(i64, i64), StoreError> {
     let row = sqlx::query(
-        "select count(*), count(f.schedule) from projects p
+        "select count(*), count(f.schedule) + coalesce(sum(jsonb_array_length(f.triggers)), 0)::bigint from projects p
          join release_functions f on f.release_id = p.active_release
          where p.account_id = $1 and p.id <> $2",
     )
@@ -134,10 +141,10 @@ pub(super) async fn stage(
     debug_assert_eq!(names.len(), functions.len());
     sqlx::query(
         "insert into release_functions (release_id, name, runtime, code_hash, timeout_seconds, memory_mb,
-           schedule, source)
-         select $1, name, runtime, code_hash, timeout_seconds, memory_mb, schedule, source
-         from unnest($2::text[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::text[], $8::jsonb[])
-           as f (name, runtime, code_hash, timeout_seconds, memory_mb, schedule, source)",
+           schedule, source, triggers)
+         select $1, name, runtime, code_hash, timeout_seconds, memory_mb, schedule, source, triggers
+         from unnest($2::text[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::text[], $8::jsonb[],
+           $9::jsonb[]) as f (name, runtime, code_hash, timeout_seconds, memory_mb, schedule, source, triggers)",
     )
     .bind(release.0)
     .bind(functions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>())
@@ -147,6 +154,7 @@ pub(super) async fn stage(
     .bind(functions.iter().map(|f| f.memory_mb).collect::<Vec<_>>())
     .bind(functions.iter().map(|f| f.schedule.as_deref()).collect::<Vec<_>>())
     .bind(functions.iter().map(|f| f.source.clone()).collect::<Vec<_>>())
+    .bind(functions.iter().map(|f| serde_json::json!(f.triggers)).collect::<Vec<_>>())
     .execute(tx.conn())
     .await
     .during("stage functions")?;

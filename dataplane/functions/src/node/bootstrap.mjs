@@ -82,7 +82,8 @@ function log(stream, text) {
     if (store.logged > REQUEST_LOG_BYTES_MAX) text = 'more than 64 KiB of logs: the rest of this request is dropped';
   }
   if (text.length > LINE_BYTES_MAX) text = `${text.slice(0, LINE_BYTES_MAX)} [cut]`;
-  send(KIND.LOG, 0, { stream, request_id: store?.requestId ?? null, message: text });
+  const writer = { request_id: store?.requestId ?? null, attempt_id: store?.attemptId ?? null };
+  send(KIND.LOG, 0, { stream, ...writer, message: text });
 }
 
 for (const name of ['stdout', 'stderr']) {
@@ -230,7 +231,7 @@ async function respond(meta, request, store) {
 }
 
 function invoke(id, meta, bytes) {
-  const store = { requestId: meta.request_id, logged: 0 };
+  const store = { requestId: meta.request_id, attemptId: meta.attempt_id, logged: 0 };
   context.run(store, async () => {
     try {
       const request = makeRequest(meta, bytes);

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::content::{content, files};
 use super::cron::interval_minutes;
 use super::read::{Fields, Mistakes, later, object, only, spelled, strings};
+use super::triggers::triggers;
 
 /// More than any tier allows.
 const FUNCTIONS_MAX: usize = 500;
@@ -92,7 +93,7 @@ fn spec(value: &Value, place: &str, bad: &mut Mistakes) -> Option<FunctionSpec> 
     };
     const KNOWN: [&str; 5] = ["runtime", "source", "files", "entrypoint", "config"];
     const LATER: [&str; 4] = ["deps", "require_auth", "require_role", "class"];
-    only(fields, place, &[&KNOWN[..], &["schedule"], &LATER[..]].concat(), bad);
+    only(fields, place, &[&KNOWN[..], &["schedule", "triggers"], &LATER[..]].concat(), bad);
     later(fields, place, &LATER, bad);
     let runtime = match spelled(fields, &["runtime"]) {
         None => None,
@@ -108,12 +109,18 @@ fn spec(value: &Value, place: &str, bad: &mut Mistakes) -> Option<FunctionSpec> 
     const TIMEOUT: [&str; 2] = ["timeoutSeconds", "timeout_seconds"];
     const MEMORY: [&str; 2] = ["memoryMb", "memory_mb"];
     only(config, &config_place, &[&TIMEOUT[..], &MEMORY[..]].concat(), bad);
+    let schedule = schedule(fields.get("schedule"), &format!("{place}.schedule"), bad);
+    let triggers = triggers(fields.get("triggers"), &format!("{place}.triggers"), bad);
+    if matches!(schedule, Some(Some(_))) && triggers.as_ref().is_some_and(|all| !all.is_empty()) {
+        bad.add(&format!("{place}.triggers"), "use either schedule or triggers");
+    }
     Some(FunctionSpec {
         runtime,
         source: source(fields, place, bad),
         timeout_seconds: number(config, &TIMEOUT, 900, &config_place, bad),
         memory_mb: number(config, &MEMORY, 10_240, &config_place, bad),
-        schedule: schedule(fields.get("schedule"), &format!("{place}.schedule"), bad),
+        schedule,
+        triggers,
     })
 }
 

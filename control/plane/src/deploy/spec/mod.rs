@@ -10,6 +10,7 @@ mod names;
 mod read;
 mod routes;
 mod site;
+mod triggers;
 
 use actors::deploy::{Anchor, Base, SiteChange, Spec, deploy_problem};
 use serde_json::{Value, json};
