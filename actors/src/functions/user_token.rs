@@ -72,6 +72,7 @@ mod tests {
             timeout_seconds: 10,
             memory_mb: 128,
             schedule: None,
+            triggers: Vec::new(),
             source: serde_json::to_value::<Source>(source).unwrap(),
         }
     }
@@ -80,6 +81,7 @@ mod tests {
         let headers = authorization.iter().map(|value| ("authorization".to_owned(), (*value).to_owned()));
         Call {
             request_id: "req_1".to_owned(),
+            attempt_id: None,
             method: "GET".to_owned(),
             url: "http://x.test/".to_owned(),
             headers: headers.collect(),
