@@ -121,6 +121,7 @@ impl Things {
         let path = path.replace("{version_id}", NO_VERSION);
         let path = path.replace("{domain}", "www.acme.test").replace("{token}", "a.b");
         let path = path.replace("{run_id}", "fnrun_00000000000000000000000000000000");
+        let path = path.replace("{trigger_id}", "nightly");
         let wallet = self.wallet.address();
         let path = path.replace("{wallet}", &wallet).replace("{identifier}", &wallet);
         assert!(!path.replace("{payment_id}", "").contains('{'), "{path}: teach this test the parameter");

@@ -135,19 +135,6 @@ pub(crate) async fn functions_follow(
     .execute(tx.conn())
     .await
     .during("drop functions")?;
-    // The change wins over what was due and had not begun. What was asked for is no schedule's.
-    sqlx::query(
-        "update function_runs r set state = 'skipped', ended_at = $3, error = 'the schedule was changed'
-         from functions f, release_functions n where f.project_id = $1 and r.function_id = f.id
-           and n.release_id = $2 and n.name = f.name and r.state = 'due' and r.source = 'schedule'
-           and r.due_at is not null and f.schedule is distinct from n.schedule",
-    )
-    .bind(project.0)
-    .bind(release.0)
-    .bind(now)
-    .execute(tx.conn())
-    .await
-    .during("end runs of old schedules")?;
     sqlx::query(
         "insert into functions as f (project_id, name, fingerprint, created_at, updated_at, schedule, next_due_at)
          select $1, r.name, concat_ws(' ', r.code_hash, r.timeout_seconds, r.memory_mb, r.schedule), $3, $3,
@@ -167,6 +154,21 @@ pub(crate) async fn functions_follow(
     .execute(tx.conn())
     .await
     .during("follow the release's functions")?;
+    // The change wins over what was due and had not begun, also over what was written while it waited for the
+    // functions' rows. What somebody is just taking has begun. What was asked for is no schedule's.
+    sqlx::query(
+        "with old as (
+           select r.id from function_runs r join functions f on f.id = r.function_id
+           where f.project_id = $1 and not f.is_planned and r.state = 'due' and r.source = 'schedule'
+             and r.due_at is not null for update of r skip locked)
+         update function_runs r set state = 'skipped', ended_at = $2, error = 'the schedule was changed'
+         from old where r.id = old.id",
+    )
+    .bind(project.0)
+    .bind(now)
+    .execute(tx.conn())
+    .await
+    .during("end runs of old schedules")?;
     triggers::triggers_follow(tx, project, release, now).await
 }
 

@@ -541,3 +541,45 @@ async fn erasing_a_project_leaves_orphans_that_the_sweep_drops() {
         sqlx::query_scalar("select bytes from content_usage").fetch_one(&world.db.raw).await.unwrap();
     assert_eq!(used, 0);
 }
+
+// F05. Goal: a run that the planner wrote while a release with another schedule waited for it does not begin. Method:
+// the planner's statements in a transaction that is held open.
+#[tokio::test]
+async fn a_changed_schedule_wins_over_a_time_that_is_being_written() {
+    let world = World::fresh().await;
+    let function = async |release: ReleaseId, schedule: &str| {
+        let sql =
+            "insert into release_functions (release_id, name, runtime, code_hash, timeout_seconds, memory_mb,
+               source, schedule) values ($1, 'tick', 'node22', repeat('0', 64), 10, 128, '{}', $2)";
+        sqlx::query(sql).bind(release.0).bind(schedule).execute(&world.db.raw).await.unwrap();
+    };
+    let (_, first) = world.staged(None, 1, Value::Null).await;
+    function(first, "*/15 * * * *").await;
+    world.activate(first).await.unwrap();
+    let (_, second) = world.staged(Some(first), 2, Value::Null).await;
+    function(second, "0 12 * * *").await;
+
+    let mut planner = world.db.raw.begin().await.unwrap();
+    for sql in [
+        "update functions set is_planned = true, next_due_at = next_due_at + interval '15 minutes'",
+        "insert into function_runs (function_id, due_at, source, state)
+         select id, now(), 'schedule', 'due' from functions",
+    ] {
+        sqlx::query(sql).execute(&mut *planner).await.unwrap();
+    }
+    let waits = async {
+        let query = "select exists (select from pg_stat_activity
+            where wait_event_type = 'Lock' and datname = current_database())";
+        while !sqlx::query_scalar::<_, bool>(query).fetch_one(&world.db.raw).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        planner.commit().await.unwrap();
+    };
+    let waits = tokio::time::timeout(Duration::from_secs(20), waits);
+    let (activated, waited) = tokio::join!(world.activate(second), waits);
+    activated.unwrap();
+    waited.unwrap();
+    let runs = sqlx::query_as::<_, (String, Option<String>)>("select state, error from function_runs");
+    let runs = runs.fetch_all(&world.db.raw).await.unwrap();
+    assert_eq!(runs, [("skipped".to_owned(), Some("the schedule was changed".to_owned()))]);
+}

@@ -121,7 +121,8 @@ const EACH: &str = may_begin!(
 const TAKE: &str = concat!(
     may_begin!(
         "with free as (
-       select r.id from function_runs r join functions f on f.id = r.function_id where r.id = any($2) and",
+       select r.id from function_runs r join functions f on f.id = r.function_id
+       where r.id = any((select $2)::uuid[]) and",
         "for update of r skip locked)"
     ),
     " update function_runs r set state = 'running', attempt = r.attempt + 1, attempt_id = gen_random_uuid(),

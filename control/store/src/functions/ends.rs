@@ -61,9 +61,10 @@ pub async fn runs_end(
     ids.collect::<Result<_, sqlx::Error>>().during("end runs")
 }
 
-/// Rows are locked in the order of their ids, so that two nodes never wait for one another.
+/// Rows are locked in the order of their ids, so that two nodes never wait for one another. The first list hides in a
+/// select, so that each group is not planned for anew.
 const END: &str = "with given as (
-       select * from unnest($1::uuid[], $2::uuid[], $3::bool[], $5::int4[], $6::text[], $7::text[], $8::bool[],
+       select * from unnest((select $1::uuid[]), $2::uuid[], $3::bool[], $5::int4[], $6::text[], $7::text[], $8::bool[],
          $9::timestamptz[])
        as g (id, attempt_id, succeeded, status, error, error_code, is_retryable, retry_at)),
      judged as (

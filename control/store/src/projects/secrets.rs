@@ -132,20 +132,21 @@ pub async fn projects_callable(
 
 const READ: &str = "read project secrets";
 
-/// A row for each secret in force, or one for a project that has none.
+/// A row for each secret in force, or one for a project that has none. Here and below the list hides in a select:
+/// seen by the planner, it would be planned for anew with each request, which takes four times as long as the read.
 const ACCESS: &str =
     "select p.id, p.phase, coalesce(g.blocks_data, false) as blocks_data, s.purpose, s.version,
        s.sealed, s.created_at
      from projects p
      left join deploy_gates g on g.project_id = p.id
      left join project_secrets s on s.project_id = p.id and s.retired_at is null
-     where p.id = any($1) order by s.version desc";
+     where p.id = any((select $1)::uuid[]) order by s.version desc";
 
 /// The environment is worked out once for each project, not for each secret.
 const CALLABLE: &str = concat!(
     "with p as materialized (select p.id, p.phase, p.active_release, ",
     environment!("p.id"),
-    " as environment from projects p where p.id = any($1))
+    " as environment from projects p where p.id = any((select $1)::uuid[]))
      select p.*, false as blocks_data, s.purpose, s.version, s.sealed, s.created_at
      from p left join project_secrets s on s.project_id = p.id and s.retired_at is null
      order by s.version desc"
