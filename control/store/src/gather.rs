@@ -92,12 +92,15 @@ mod tests {
 
     type Read = JoinHandle<Result<Option<u32>, StoreError>>;
 
+    /// The keys asked for, and whom to tell whether it works.
+    type Query = (Vec<u32>, Option<oneshot::Sender<bool>>);
+
     /// A table of the keys below 100, each of whose queries is answered when the test says so.
     #[derive(Default)]
     struct Table {
         gather: Gather<u32, u32>,
         added: AtomicU32,
-        queries: Mutex<Vec<(Vec<u32>, Option<oneshot::Sender<bool>>)>>,
+        queries: Mutex<Vec<Query>>,
     }
 
     impl Table {
