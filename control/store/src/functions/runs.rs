@@ -6,8 +6,9 @@
 //! the database's clock, everything else by the platform's.
 
 use chrono::{DateTime, Utc};
-use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Postgres, Row};
 use types::{AccountId, FunctionAttemptId, FunctionRunId, NodeId, ProjectId, ReleaseId};
 use uuid::Uuid;
 
@@ -154,34 +155,42 @@ pub async fn functions_advance(
 
 async fn plain_advance(store: &Store, advances: &[&Advance], now: DateTime<Utc>) -> Result<u64, StoreError> {
     let mut tx = store.begin().await?;
-    let runs = || advances.iter().flat_map(|a| a.runs.iter().map(move |(due_at, why)| (a.id, *due_at, *why)));
-    let moved = sqlx::query(
-        "with wanted as (select * from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) as w (id, was, next)),
-         held as (select f.id from functions f join wanted w on w.id = f.id and w.was = f.next_due_at
-           order by f.id for update of f),
-         moved as (update functions f set next_due_at = w.next, is_planned = true
-           from wanted w, held h where h.id = f.id and w.id = f.id and f.next_due_at = w.was returning f.id),
-         made as (insert into function_runs (function_id, due_at, source, state, ended_at, error)
-           select r.id, r.due_at, 'schedule', case when r.why is null then 'due' else 'skipped' end,
-             case when r.why is null then null else $7::timestamptz end, r.why
-           from unnest($4::uuid[], $5::timestamptz[], $6::text[]) as r (id, due_at, why)
-           join moved m on m.id = r.id on conflict (function_id, due_at) do nothing)
-         select count(*) from moved",
-    )
-    .bind(advances.iter().map(|a| a.id).collect::<Vec<_>>())
-    .bind(advances.iter().map(|a| a.from).collect::<Vec<_>>())
-    .bind(advances.iter().map(|a| a.to).collect::<Vec<_>>())
-    .bind(runs().map(|(id, _, _)| id).collect::<Vec<_>>())
-    .bind(runs().map(|(_, due_at, _)| due_at).collect::<Vec<_>>())
-    .bind(runs().map(|(_, _, why)| why).collect::<Vec<_>>())
-    .bind(now)
-    .fetch_one(tx.conn())
-    .await
-    .during("move functions to their next times")?;
+    let moved = moves(ADVANCE, advances, now).fetch_one(tx.conn()).await;
+    let moved: i64 = moved.and_then(|row| row.try_get(0)).during("move functions to their next times")?;
     tx.commit().await?;
-    let moved: i64 = moved.try_get(0).during("count functions")?;
     Ok(moved.unsigned_abs())
 }
+
+/// A statement over what is to move: ids, times read and next times as `$1` to `$3`, then ids, times and reasons of
+/// the runs, and the time as `$7`.
+pub(super) fn moves<'q>(
+    sql: &'static str,
+    advances: &[&Advance],
+    now: DateTime<Utc>,
+) -> Query<'q, Postgres, PgArguments> {
+    let runs = || advances.iter().flat_map(|a| a.runs.iter().map(move |(due_at, why)| (a.id, *due_at, *why)));
+    sqlx::query(sql)
+        .bind(advances.iter().map(|a| a.id).collect::<Vec<_>>())
+        .bind(advances.iter().map(|a| a.from).collect::<Vec<_>>())
+        .bind(advances.iter().map(|a| a.to).collect::<Vec<_>>())
+        .bind(runs().map(|(id, _, _)| id).collect::<Vec<_>>())
+        .bind(runs().map(|(_, due_at, _)| due_at).collect::<Vec<_>>())
+        .bind(runs().map(|(_, _, why)| why).collect::<Vec<_>>())
+        .bind(now)
+}
+
+const ADVANCE: &str = "with wanted as (
+       select * from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) as w (id, was, next)),
+     held as (select f.id from functions f join wanted w on w.id = f.id and w.was = f.next_due_at
+       order by f.id for update of f),
+     moved as (update functions f set next_due_at = w.next, is_planned = true
+       from wanted w, held h where h.id = f.id and w.id = f.id and f.next_due_at = w.was returning f.id),
+     made as (insert into function_runs (function_id, due_at, source, state, ended_at, error)
+       select r.id, r.due_at, 'schedule', case when r.why is null then 'due' else 'skipped' end,
+         case when r.why is null then null else $7::timestamptz end, r.why
+       from unnest($4::uuid[], $5::timestamptz[], $6::text[]) as r (id, due_at, why)
+       join moved m on m.id = r.id on conflict (function_id, due_at) do nothing)
+     select count(*) from moved";
 
 /// Ends runs whose turn came while the one before was not over, where that is the rule.
 ///

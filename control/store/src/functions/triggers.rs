@@ -10,7 +10,7 @@ use types::{AccountId, ProjectId, ReleaseId};
 
 use super::Scheduled;
 use super::queue::OPEN_MAX;
-use super::runs::{Advance, DueFunction};
+use super::runs::{Advance, DueFunction, moves};
 use crate::releases::Trigger;
 use crate::{During, Store, StoreError, Tx};
 
@@ -178,21 +178,9 @@ pub(super) async fn triggers_advance(
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
     let mut tx = store.begin().await?;
-    let runs = || advances.iter().flat_map(|a| a.runs.iter().map(move |(due_at, why)| (a.id, *due_at, *why)));
-    let moved = sqlx::query(ADVANCE)
-        .bind(advances.iter().map(|a| a.id).collect::<Vec<_>>())
-        .bind(advances.iter().map(|a| a.from).collect::<Vec<_>>())
-        .bind(advances.iter().map(|a| a.to).collect::<Vec<_>>())
-        .bind(runs().map(|(id, _, _)| id).collect::<Vec<_>>())
-        .bind(runs().map(|(_, due_at, _)| due_at).collect::<Vec<_>>())
-        .bind(runs().map(|(_, _, why)| why).collect::<Vec<_>>())
-        .bind(now)
-        .bind(OPEN_MAX)
-        .fetch_one(tx.conn())
-        .await
-        .during("move triggers to their next times")?;
+    let moved = moves(ADVANCE, advances, now).bind(OPEN_MAX).fetch_one(tx.conn()).await;
+    let moved: i64 = moved.and_then(|row| row.try_get(0)).during("move triggers to their next times")?;
     tx.commit().await?;
-    let moved: i64 = moved.try_get(0).during("count triggers")?;
     Ok(moved.unsigned_abs())
 }
 
